@@ -1,0 +1,1 @@
+"""The catalogue, the stage runner (wanted minus done) and imports."""
