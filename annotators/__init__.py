@@ -1,0 +1,1 @@
+"""Floor 2: whoever judges. Frames in, judgments out; no lake, no Prefect."""

@@ -1,0 +1,1 @@
+"""Dedup, splits, filters and mixing."""

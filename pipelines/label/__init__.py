@@ -1,0 +1,1 @@
+"""Judging, label policies, the review queue."""

@@ -1,0 +1,1 @@
+"""Publish, export, train, examine, report."""
