@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import duckdb
@@ -110,7 +110,7 @@ class Lake:
         self._locks = locks
         self._local = threading.local()
 
-    def __enter__(self) -> Lake:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -276,7 +276,7 @@ def open_lake(url: str | Path) -> Lake:
             raise LakeError(f"{place.shown}: cannot make this folder: {error.strerror}") from error
     locks = Locks(place.folder, place.postgres_url)
     try:
-        connection = _connect(place)
+        connection = _connect(place, locks)
         lake = Lake(place, connection, locks)
         _prepare_tables(lake)
     except duckdb.Error as error:
@@ -288,19 +288,30 @@ def open_lake(url: str | Path) -> Lake:
     return lake
 
 
-def _connect(place: Place) -> duckdb.DuckDBPyConnection:
+def _connect(place: Place, locks: Locks) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
     for extension in place.extensions:
         connection.execute(f"LOAD '{find_extension(extension)}'")
+    try:
+        _attach(connection, place, create=False)
+    except duckdb.Error:
+        with locks.commit():  # two processes that both create the catalogue collide
+            _attach(connection, place, create=True)
+    return connection
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, place: Place, *, create: bool) -> None:
+    sql = _attach_sql(place, "lake")
+    if not create:
+        sql = f"{sql[:-1]}, CREATE_IF_NOT_EXISTS false)"
     for attempt in range(COMMIT_TRIES):
         try:
-            connection.execute(_attach_sql(place, "lake"))
-            return connection
+            connection.execute(sql)
+            return
         except duckdb.Error as error:
             if attempt + 1 == COMMIT_TRIES or not _is_transient(error):
                 raise
             time.sleep(0.05 * (attempt + 1))
-    raise AssertionError("unreachable")
 
 
 def find_extension(name: str) -> Path:
@@ -340,7 +351,7 @@ def _prepare_tables(lake: Lake) -> None:
             cursor.execute("BEGIN")
             try:
                 for table in TABLES:
-                    cursor.execute(create_table_sql(table))
+                    cursor.execute(create_table_sql(table))  # another process may have been first
                 cursor.execute("COMMIT")
             except BaseException:
                 _roll_back(cursor)

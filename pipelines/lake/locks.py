@@ -70,8 +70,9 @@ class Locks:
         self, stage: str, *, tell: Callable[[str], None], wait_seconds: float | None
     ) -> Iterator[None]:
         """Hold a stage, renewing the lease until the block ends. See `Lake.lease`."""
-        holder = f"{socket.gethostname()}:{os.getpid()}:{_process_start(os.getpid())}:" + (
-            uuid.uuid4().hex[:8]
+        holder = (
+            f"{socket.gethostname()}:{os.getpid()}:{_process_start(os.getpid())}:"
+            + (uuid.uuid4().hex[:8])
         )
         self._acquire(stage, holder, tell, wait_seconds)
         stop = threading.Event()
