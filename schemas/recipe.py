@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from schemas.errors import AssayError
 from schemas.ids import make_id
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -20,7 +21,7 @@ Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$
 EMBEDDED = "embedded"
 
 
-class RecipeError(ValueError):
+class RecipeError(AssayError, ValueError):
     """A recipe that cannot be used; the message names the file, the key and the mend."""
 
 

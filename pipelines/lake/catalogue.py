@@ -26,6 +26,7 @@ import polars as pl
 
 from pipelines.lake.locks import Locks
 from pipelines.lake.run import Run
+from schemas.errors import AssayError
 from schemas.ids import make_id
 from schemas.tables import (
     SCHEMA_VERSION,
@@ -40,7 +41,7 @@ COMMIT_TRIES = 20
 BULK_ROWS = 10_000
 
 
-class LakeError(RuntimeError):
+class LakeError(AssayError):
     """The lake cannot be used; the message says where it is, why, and what to do."""
 
 

@@ -19,11 +19,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from schemas.errors import AssayError
+
 LEASE_SECONDS = 60.0
 POLL_SECONDS = 0.2
 
 
-class LeaseHeld(RuntimeError):
+class LeaseHeld(AssayError):
     """Another run holds the stage; the message says which process, and since when."""
 
 
