@@ -1,0 +1,87 @@
+"""What tests share: a home of their own, real services, small recipes, the real pools."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engines.assets import assay_home
+from engines.services import Service, list_services, start_service, stop_service
+from schemas.recipe import Recipe, parse_recipe
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An Assay home for this process, which borrows installed environments and weights; whatever
+    was started from it is stopped at the end."""
+    real = assay_home()
+    home = tmp_path_factory.mktemp("home")
+    for name in ("envs", "models"):
+        (real / name).mkdir(exist_ok=True)
+        (home / name).symlink_to(real / name)
+    before = os.environ.get("ASSAY_HOME")
+    os.environ["ASSAY_HOME"] = str(home)
+    yield home
+    for service in list_services():
+        stop_service(service)
+    if before is None:
+        del os.environ["ASSAY_HOME"]
+    else:
+        os.environ["ASSAY_HOME"] = before
+
+
+@pytest.fixture(scope="session")
+def label_studio() -> Service:
+    """A real Label Studio, installed on demand."""
+    return start_service("label-studio")
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    """The folder of real pools; tests that need it skip where it is missing."""
+    folder = Path(os.environ.get("ASSAY_REALDATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"the real pools are not at {folder}; set ASSAY_REALDATA to run these tests")
+    return folder
+
+
+def make_recipe(url: str | None = None, **changes: Any) -> Recipe:
+    """A small recipe: 12 word problems, two rollouts each and a judge, on the model at `url`."""
+    content: dict[str, Any] = {
+        "name": "small",
+        "models": {"m": {"model": "stub", "url": url, "concurrency": 16, "max_tries": 2}},
+        "prompts": {"arithmetic": {"count": 12}},
+        "rollouts": [{"model": "m", "n": 2, "max_tokens": 32}],
+        "judges": [{"name": "pairwise", "model": "m"}],
+        "train": None,
+    }
+    return parse_recipe({**content, **changes})
+
+
+def write_recipe(file: Path, recipe: Recipe) -> Path:
+    """The recipe as a YAML file (JSON is YAML)."""
+    file.write_text(json.dumps(recipe.model_dump(mode="json")))
+    return file
+
+
+def run_assay(
+    *arguments: str | Path, timeout: float = 300, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=cwd or ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
