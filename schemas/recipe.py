@@ -66,7 +66,7 @@ class OpenSource(Part):
 
     model: Name = EMBEDDED
     count: Annotated[int, Field(ge=1)] = 32
-    categories: list[str] | Literal["all"] = "all"
+    categories: Annotated[list[str], Field(min_length=1)] | Literal["all"] = "all"
     seeds: str = "seeds/open.jsonl"
     include_seeds: bool = True
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.9
@@ -110,7 +110,10 @@ class RolloutSpec(Part):
 
 
 class JudgeSpec(Part):
-    """A pairwise judge: a model and a template under `judges/`, always asked in both orders."""
+    """A pairwise judge: a model and a template under `judges/`, always asked in both orders.
+
+    `name` is what people call it; its opinions are known by the model and the template.
+    """
 
     name: Name = "pairwise"
     model: Name = EMBEDDED
@@ -260,6 +263,15 @@ def parse_recipe(content: dict[str, Any], where: str = "recipe") -> Recipe:
         raise RecipeError("\n".join(lines)) from error
 
 
+def parse_import(path: str, **fields: Any) -> ImportSource:
+    """Check the source of `assay import`. Raises RecipeError, as `load_recipe` does."""
+    try:
+        return ImportSource.model_validate({"path": path, **fields})
+    except ValidationError as error:
+        lines = [f"{path}: {_explain(item)}" for item in error.errors()]
+        raise RecipeError("\n".join(lines)) from error
+
+
 def _explain(item: Any) -> str:
     path = ".".join(str(part) for part in item["loc"]) or "(top level)"
     if item["type"] != "extra_forbidden":
@@ -271,14 +283,14 @@ def _explain(item: Any) -> str:
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    part: Any = Recipe
+    part: type[Part] | None = Recipe
     for step in location:
-        if isinstance(step, str) and isinstance(part, type) and step in part.model_fields:
+        if part is not None and isinstance(step, str) and step in part.model_fields:
             part = _part_of(part.model_fields[step].annotation)
-    return sorted(part.model_fields) if isinstance(part, type) else []
+    return sorted(part.model_fields) if part is not None else []
 
 
-def _part_of(annotation: Any) -> Any:
+def _part_of(annotation: Any) -> type[Part] | None:
     """The Part inside an annotation such as `list[RolloutSpec]` or `TrainSpec | None`."""
     if isinstance(annotation, type) and issubclass(annotation, Part):
         return annotation

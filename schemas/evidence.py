@@ -1,0 +1,224 @@
+"""Contracts of what is collected and paid for: prompts, responses, opinions, and where they came
+from."""
+
+from __future__ import annotations
+
+import dataframely as dy
+import polars as pl
+
+from schemas.row import Row
+
+JUDGMENT_KINDS = ("verifier", "llm", "reward_model", "human", "import")
+
+
+class Prompts(Row):
+    """A conversation that waits for a response.
+
+    `category` is a key of the taxonomy; `difficulty` is easy, medium or hard where the generator
+    knows it; `answer` is the reference answer; `verifier` names the scorer and `verifier_data`
+    (JSON) is what it needs; `parent_id` is the prompt this one was derived from; `origin_id` is
+    the `syntheses.request_id` that made it, or the imported row's key.
+    """
+
+    prompt_id = dy.String(primary_key=True, min_length=1)
+    messages = dy.List(
+        dy.Struct({"role": dy.String(min_length=1), "content": dy.String()}), min_length=1
+    )
+    category = dy.String(min_length=1)
+    language = dy.String(nullable=True)
+    source = dy.String(min_length=1)
+    licence = dy.String(min_length=1)
+    difficulty = dy.String(nullable=True)
+    answer = dy.String(nullable=True)
+    verifier = dy.String(nullable=True)
+    verifier_data = dy.String(nullable=True)
+    context = dy.String(nullable=True)
+    parent_id = dy.String(nullable=True)
+    origin_id = dy.String(nullable=True)
+
+
+class Responses(Row):
+    """One answer to one prompt: what judgments and pairs point at."""
+
+    response_id = dy.String(primary_key=True, min_length=1)
+    prompt_id = dy.String(min_length=1)
+    content = dy.String()
+
+
+class Rollouts(Row):
+    """One sample from one policy.
+
+    `policy` is model@revision (`reference` for the reference answer, `import:<name>` for an
+    imported response); `sampler` is the sampling parameters as JSON; `finish_reason` is the
+    server's word (`stop`, `length`, ...), None where nothing was sampled. `logprob` and
+    `prefix_source`, `log_weight` have their place here, and no stage fills them yet.
+    """
+
+    rollout_id = dy.String(primary_key=True, min_length=1)
+    request_id = dy.String(min_length=1)
+    prompt_id = dy.String(min_length=1)
+    response_id = dy.String(min_length=1)
+    policy = dy.String(min_length=1)
+    sampler = dy.String(nullable=True)
+    seed = dy.Int64(nullable=True)
+    sample_index = dy.Int64(min=0)
+    tokens_in = dy.Int64(nullable=True, min=0)
+    tokens_out = dy.Int64(nullable=True, min=0)
+    finish_reason = dy.String(nullable=True)
+    logprob = dy.Float64(nullable=True)
+    prefix_source = dy.String(nullable=True)
+    log_weight = dy.Float64(nullable=True)
+    seconds = dy.Float64(nullable=True, min=0)
+
+
+class Judgments(Row):
+    """One opinion. A label is a view over these, never a column that somebody wrote.
+
+    Pairwise: `response_a` < `response_b` by id, `p_a` in [0, 1] is the probability that
+    `response_a` is better, `order` (`ab` or `ba`) says which was shown first, `tie` that the
+    annotator called it a tie. Pointwise: `response_b` is null and `score` holds the number.
+    An opinion that could not be read has `valid` false, the reason in `reason`, and neither
+    `p_a` nor `score`. `detail` is JSON.
+    """
+
+    judgment_id = dy.String(primary_key=True, min_length=1)
+    annotator = dy.String(min_length=1)
+    kind = dy.String(min_length=1)
+    prompt_id = dy.String(min_length=1)
+    response_a = dy.String(min_length=1)
+    response_b = dy.String(nullable=True)
+    criterion = dy.String(nullable=True)
+    p_a = dy.Float64(nullable=True, min=0, max=1)
+    score = dy.Float64(nullable=True)
+    tie = dy.Bool()
+    valid = dy.Bool()
+    reason = dy.String(nullable=True)
+    order = dy.String(nullable=True)
+    sample_index = dy.Int64(min=0)
+    critique = dy.String(nullable=True)
+    raw = dy.String(nullable=True)
+    detail = dy.String(nullable=True)
+    tokens_in = dy.Int64(nullable=True, min=0)
+    tokens_out = dy.Int64(nullable=True, min=0)
+    seconds = dy.Float64(nullable=True, min=0)
+    request_id = dy.String(nullable=True)
+
+    @dy.rule()
+    def kind_is_known(cls) -> pl.Expr:
+        """`kind` is one of `JUDGMENT_KINDS`."""
+        return pl.col("kind").is_in(JUDGMENT_KINDS)
+
+    @dy.rule()
+    def pair_is_ordered(cls) -> pl.Expr:
+        """`response_a` is the smaller id of a pair."""
+        return pl.col("response_b").is_null() | (pl.col("response_a") < pl.col("response_b"))
+
+    @dy.rule()
+    def invalid_is_unscored(cls) -> pl.Expr:
+        """An invalid opinion carries no number; a valid one carries exactly one."""
+        numbers = pl.col("p_a").is_not_null().cast(pl.Int8) + pl.col("score").is_not_null()
+        return pl.when(pl.col("valid")).then(numbers == 1).otherwise(numbers == 0)
+
+    @dy.rule()
+    def pairwise_has_probability(cls) -> pl.Expr:
+        """`p_a` speaks of pairs, `score` of single responses."""
+        return (pl.col("p_a").is_null() | pl.col("response_b").is_not_null()) & (
+            pl.col("score").is_null() | pl.col("response_b").is_null()
+        )
+
+
+class Syntheses(Row):
+    """One attempt to make a prompt (a generator's item or a model call) and what became of it.
+
+    `outcome` is `kept` (`prompt_id` names the prompt; another attempt may have made the same) or
+    `unusable` (with `reason`). `detail` is JSON: family, difficulty, seed prompts.
+    """
+
+    request_id = dy.String(primary_key=True, min_length=1)
+    generator = dy.String(min_length=1)
+    prompt_id = dy.String(nullable=True)
+    outcome = dy.String(min_length=1)
+    reason = dy.String(nullable=True)
+    raw = dy.String(nullable=True)
+    detail = dy.String(nullable=True)
+    tokens_in = dy.Int64(nullable=True, min=0)
+    tokens_out = dy.Int64(nullable=True, min=0)
+    seconds = dy.Float64(nullable=True, min=0)
+
+
+class Imports(Row):
+    """One row per input row of an imported file: its outcome, its licence, what it became.
+
+    `outcome` is kept, duplicate, dropped (identical responses) or quarantined.
+    `pair_ids` are the pairs it speaks of. A file that is imported again with other `settings`
+    (JSON: layout, licence, category) gets a new `revision` of its rows: the latest is the one
+    that counts. What lakes of schema 1 hold has neither and counts as revision 0.
+    """
+
+    source = dy.String(primary_key=True, min_length=1)
+    file_hash = dy.String(primary_key=True, min_length=1)
+    row = dy.Int64(primary_key=True, min=0)
+    revision = dy.Int64(primary_key=True, min=0)
+    settings = dy.String(min_length=1)
+    outcome = dy.String(min_length=1)
+    reason = dy.String(nullable=True)
+    licence = dy.String(min_length=1)
+    category = dy.String(nullable=True)
+    prompt_id = dy.String(nullable=True)
+    pair_ids = dy.List(dy.String())
+    judgments = dy.Int64(min=0)
+
+
+class Reviews(Row):
+    """What waits for people. One row per change of status: the latest says where it stands.
+
+    `review_id` = hash of the pair and the question; `status` is queued, pushed or answered;
+    `left` says which response (`a` or `b`) is shown on the left side.
+    """
+
+    review_id = dy.String(primary_key=True, min_length=1)
+    status = dy.String(primary_key=True, min_length=1)
+    pair_id = dy.String(min_length=1)
+    prompt_id = dy.String(min_length=1)
+    response_a = dy.String(min_length=1)
+    response_b = dy.String(min_length=1)
+    reason = dy.String(nullable=True)
+    left = dy.String(nullable=True)
+    desk = dy.String(nullable=True)
+    project_id = dy.Int64(nullable=True)
+    task_id = dy.Int64(nullable=True)
+
+
+class Failures(Row):
+    """A model call that ended without a result; tried again only with `--retry-failed`.
+
+    `attempt` counts the runs that tried it; the latest attempt is the one that counts.
+    """
+
+    request_id = dy.String(primary_key=True, min_length=1)
+    attempt = dy.Int64(primary_key=True, min=1)
+    stage = dy.String(min_length=1)
+    prompt_id = dy.String(nullable=True)
+    cause = dy.String(min_length=1)
+    detail = dy.String(nullable=True)
+    tries = dy.Int64(min=0)
+    seconds = dy.Float64(nullable=True, min=0)
+
+
+class Annotators(Row):
+    """Who judges: `specification` and `card` (reliability) are JSON. Rows with a card carry the
+    snapshot that it was measured at; the specification alone, as it was first used, carries 0."""
+
+    annotator = dy.String(primary_key=True, min_length=1)
+    snapshot = dy.Int64(primary_key=True, min=0)
+    kind = dy.String(min_length=1)
+    specification = dy.String()
+    card = dy.String(nullable=True)
+
+
+class Embeddings(Row):
+    """A cached sentence vector; `text_hash` is the hash of the content, not of the row."""
+
+    text_hash = dy.String(primary_key=True, min_length=1)
+    model = dy.String(primary_key=True, min_length=1)
+    vector = dy.List(dy.Float32())

@@ -1,0 +1,150 @@
+"""Contracts of what is concluded from the evidence: decisions, splits, versions, models, exams."""
+
+from __future__ import annotations
+
+import dataframely as dy
+import polars as pl
+
+from schemas.row import Row
+
+SPLITS = ("train", "test", "gold-teach", "gold-exam")
+
+
+class Decisions(Row):
+    """Every outcome other than plain keeping, under the scope it was made in.
+
+    `item_kind` is prompt, response or pair; `action` is drop, flip or to_review; `rule` names the
+    rule, `value` the number that met it, `threshold` the number it was held against; `group_id`
+    and `representative` say which duplicates belong together and which of them stayed.
+    """
+
+    scope = dy.String(primary_key=True, min_length=1)
+    item_id = dy.String(primary_key=True, min_length=1)
+    item_kind = dy.String(min_length=1)
+    stage = dy.String(min_length=1)
+    action = dy.String(min_length=1)
+    rule = dy.String(min_length=1)
+    reason = dy.String()
+    value = dy.Float64(nullable=True)
+    threshold = dy.Float64(nullable=True)
+    group_id = dy.String(nullable=True)
+    representative = dy.String(nullable=True)
+
+
+class Quarantine(Row):
+    """A row that cannot be used, as JSON, with the stage, the place and the reason."""
+
+    quarantine_id = dy.String(primary_key=True, min_length=1)
+    stage = dy.String(min_length=1)
+    source = dy.String(nullable=True)
+    position = dy.String(nullable=True)
+    reason = dy.String(min_length=1)
+    row = dy.String()
+
+
+class Splits(Row):
+    """Which split a prompt's cluster belongs to. Append-only: a prompt keeps its split."""
+
+    prompt_id = dy.String(primary_key=True, min_length=1)
+    cluster_id = dy.String(min_length=1)
+    split = dy.String(min_length=1)
+
+    @dy.rule()
+    def split_is_known(cls) -> pl.Expr:
+        """`split` is one of `SPLITS`."""
+        return pl.col("split").is_in(SPLITS)
+
+
+class Versions(Row):
+    """A published data set. `recipe`, `metrics` and `cost` are JSON; `scopes` are the decision
+    scopes that apply; `snapshot` is the DuckLake snapshot that holds the rows it was made from."""
+
+    name = dy.String(primary_key=True, min_length=1)
+    version = dy.Int64(primary_key=True, min=1)
+    snapshot = dy.Int64(min=0)
+    fingerprint = dy.String(min_length=1)
+    rows = dy.Int64(min=0)
+    recipe_hash = dy.String(min_length=1)
+    recipe = dy.String()
+    policy = dy.String(min_length=1)
+    scopes = dy.List(dy.String())
+    licences = dy.List(dy.String())
+    metrics = dy.String()
+    cost = dy.String()
+
+
+class VersionPairs(Row):
+    """The frozen outcome of a label policy. `margin` is in [0, 1]: 2 * probability - 1."""
+
+    name = dy.String(primary_key=True, min_length=1)
+    version = dy.Int64(primary_key=True, min=1)
+    pair_id = dy.String(primary_key=True, min_length=1)
+    prompt_id = dy.String(min_length=1)
+    chosen_id = dy.String(min_length=1)
+    rejected_id = dy.String(min_length=1)
+    probability = dy.Float64(min=0, max=1)
+    margin = dy.Float64(min=0, max=1)
+    weight = dy.Float64(min=0)
+    agreement = dy.Float64(nullable=True, min=0, max=1)
+    tier = dy.String(min_length=1)
+    decided_by = dy.String(min_length=1)
+    annotators = dy.List(dy.String())
+    category = dy.String(min_length=1)
+    source = dy.String(min_length=1)
+    licence = dy.String(min_length=1)
+    split = dy.String(min_length=1)
+
+    @dy.rule()
+    def sides_differ(cls) -> pl.Expr:
+        """A pair has two responses."""
+        return pl.col("chosen_id") != pl.col("rejected_id")
+
+
+class Runs(Row):
+    """One finished stage: its scope, its counts (`summary`, JSON) and its seconds."""
+
+    stage = dy.String(primary_key=True, min_length=1)
+    scope = dy.String(primary_key=True, min_length=1)
+    run_id = dy.String(primary_key=True, min_length=1)
+    recipe_hash = dy.String(nullable=True)
+    summary = dy.String()
+    seconds = dy.Float64(min=0)
+
+
+class Models(Row):
+    """A trained reward model: `model_id` = hash(data fingerprint, training configuration). One row
+    per folder it was trained into; `name` and `version` are the version it was first trained for.
+    """
+
+    model_id = dy.String(primary_key=True, min_length=1)
+    name = dy.String(min_length=1)
+    version = dy.Int64(min=1)
+    fingerprint = dy.String(min_length=1)
+    base = dy.String(min_length=1)
+    config = dy.String()
+    path = dy.String(primary_key=True, min_length=1)
+    metrics = dy.String()
+
+
+class Exams(Row):
+    """One examination: accuracy with its interval, by category, and the baselines (JSON)."""
+
+    exam_id = dy.String(primary_key=True, min_length=1)
+    model_id = dy.String(min_length=1)
+    name = dy.String(min_length=1)
+    version = dy.Int64(min=1)
+    heading = dy.String(min_length=1)
+    label_source = dy.String(min_length=1)
+    n = dy.Int64(min=0)
+    score = dy.Float64(nullable=True)
+    ci_low = dy.Float64(nullable=True)
+    ci_high = dy.Float64(nullable=True)
+    by_category = dy.String()
+    baselines = dy.String()
+
+
+class LakeMeta(Row):
+    """What the lake says of itself: `schema_version` and what else is set once."""
+
+    key = dy.String(primary_key=True, min_length=1)
+    value = dy.String()
