@@ -2,7 +2,7 @@
 
 A killed run loses at most `UNCOMMITTED` results plus the requests in flight; everything else is
 in the lake and is never asked for again. A call that ends without a result becomes a row in
-`failures` and is tried again only when asked.
+`failures` and is tried again only when asked, once a run.
 """
 
 from __future__ import annotations
@@ -10,17 +10,25 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from engines.chat import ChatRequest, ChatResult, Endpoint, stream_results
-from pipelines.lake.catalogue import Lake
+from engines.chat import (
+    WAITING_RESULTS,
+    ChatRequest,
+    ChatResult,
+    Endpoint,
+    stream_results,
+)
+from pipelines.lake.catalogue import Lake, LakeError
 from pipelines.lake.run import Run, StageSummary
 
 UNCOMMITTED = 256
-COMMIT_ROWS = 128
+COMMIT_ROWS = 150
+GATHERED = UNCOMMITTED - WAITING_RESULTS - COMMIT_ROWS  # while a commit runs
 COMMIT_SECONDS = 5.0
 
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -67,18 +75,21 @@ def run_calls(
     started = time.monotonic()
     with lake.lease(stage, run):
         wanted_by_id = {call.request.request_id: call for call in wanted}
-        done, failed = _find_done(lake, wanted_by_id, done_table)
-        skipped = done if run.retry_failed else done | failed.keys()
-        todo = [call for key, call in wanted_by_id.items() if key not in skipped]
+        done, failed, failed_now = _find_done(lake, run, wanted_by_id, done_table)
+        given_up = (failed_now if run.retry_failed else failed.keys()) - done
+        todo = [
+            call for key, call in wanted_by_id.items() if key not in done and key not in given_up
+        ]
         remaining = max(0, len(todo) - limit) if limit is not None else 0
         todo = todo[: len(todo) - remaining]
         tally = _Tally()
         if todo:
             committer = _Committer(lake, run, stage, to_rows, failed, tally, len(todo))
-            asyncio.run(committer.consume(start(), todo))
+            endpoint = start()
+            with lake.commit_small():
+                asyncio.run(committer.consume(endpoint, todo))
     failures = tally.failures
-    old_failures = 0 if run.retry_failed else len(failed.keys() - done)
-    lost = sum(failures.values()) + old_failures
+    lost = sum(failures.values()) + len(given_up)
     rows_in = len(wanted_by_id) - remaining
     return StageSummary(
         stage=stage,
@@ -98,20 +109,23 @@ def run_calls(
 
 
 def _find_done(
-    lake: Lake, wanted: Iterable[str], done_table: str
-) -> tuple[set[str], dict[str, int]]:
-    """Request ids that have a result, and those that have failed with their last attempt."""
+    lake: Lake, run: Run, wanted: Iterable[str], done_table: str
+) -> tuple[set[str], dict[str, int], set[str]]:
+    """Request ids that have a result, those that have failed with their last attempt, and those
+    of them that failed in this run."""
     frame = pl.DataFrame({"request_id": list(wanted)}, schema={"request_id": pl.String})
     done = lake.query(
         f"SELECT DISTINCT request_id FROM {done_table} SEMI JOIN wanted USING (request_id)",
         wanted=frame,
     )
     failed = lake.query(
-        "SELECT request_id, max(attempt) AS attempt FROM failures "
+        "SELECT request_id, max(attempt) AS attempt, bool_or(run_id = ?) AS now FROM failures "
         "SEMI JOIN wanted USING (request_id) GROUP BY request_id",
+        [run.run_id],
         wanted=frame,
     )
-    return set(done["request_id"]), dict(failed.iter_rows())
+    attempts = dict(failed.select("request_id", "attempt").iter_rows())
+    return set(done["request_id"]), attempts, set(failed.filter("now")["request_id"])
 
 
 class _Tally:
@@ -155,21 +169,42 @@ class _Committer:
         self._turn = asyncio.Lock()
 
     async def consume(self, endpoint: Endpoint, calls: Sequence[Call]) -> None:
-        """Make the calls and commit their results; what has come is committed even on an error."""
+        """Make the calls and commit their results; what has come is committed even on an error.
+
+        Raises:
+            LakeError: a commit failed, whoever started it.
+        """
         by_id = {call.request.request_id: call for call in calls}
+        requests = (call.request for call in calls)
         ticker = asyncio.create_task(self._tick())
+        came = 0
         try:
-            async for result in stream_results(endpoint, (call.request for call in calls)):
-                self._tally.add(result)
-                if not self._buffer:
-                    self._oldest = time.monotonic()
-                self._buffer.append((by_id[result.request_id], result))
-                if len(self._buffer) >= COMMIT_ROWS:
-                    await self._flush()
+            async with aclosing(stream_results(endpoint, requests)) as results:
+                async for result in results:
+                    came += 1
+                    self._tally.add(result)
+                    if not self._buffer:
+                        self._oldest = time.monotonic()
+                    self._buffer.append((by_id[result.request_id], result))
+                    if len(self._buffer) >= GATHERED:
+                        await self._wait()
+                    if len(self._buffer) >= COMMIT_ROWS:
+                        await self._flush()
+                    if ticker.done():
+                        break  # its commit failed
         finally:
             ticker.cancel()
+            await asyncio.wait([ticker])
+            failure = None if ticker.cancelled() else ticker.exception()
             await self._flush()
             await self._finish()
+            if failure:
+                raise failure
+        if self._committed != came:
+            raise LakeError(
+                f"{self._stage}: {came} results came and {self._committed} were committed; run "
+                "the same command again"
+            )
 
     async def _tick(self) -> None:
         while True:
@@ -186,10 +221,16 @@ class _Committer:
             if batch:
                 self._commit = asyncio.create_task(asyncio.to_thread(self._write, batch))
 
+    async def _wait(self) -> None:
+        async with self._turn:
+            await self._finish()
+
     async def _finish(self) -> None:
-        commit, self._commit = self._commit, None
-        if commit is not None:
-            self._committed += await commit
+        """Wait for the commit that runs; who is cancelled meanwhile leaves it running."""
+        if self._commit is not None:
+            await asyncio.wait([self._commit])
+            commit, self._commit = self._commit, None
+            self._committed += commit.result()
             self._run.progress(self._stage, self._committed, self._total)
 
     def _write(self, batch: Sequence[tuple[Call, ChatResult]]) -> int:

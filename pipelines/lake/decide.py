@@ -28,23 +28,19 @@ DECISION_COLUMNS = (
 
 @dataclass(frozen=True)
 class Decided:
-    """The outcome of a bulk stage: decision rows (an item has at most one drop, flip or
-    to_review), further rows to append with them, and counts for the summary."""
+    """The outcome of a bulk stage: decision rows (see `DECISION_COLUMNS`; a column that is not
+    given is null, and an item has at most one drop, flip or to_review), further rows to append
+    with them, and counts for the summary."""
 
-    decisions: pl.DataFrame
+    decisions: Rows
     tables: Mapping[str, Rows] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-def make_scope(stage: str, config: Any, inputs: Iterable[str]) -> str:
-    """Hash of the stage, its configuration and the ids it decides on, in any order."""
-    return make_id("scope", stage, config, sorted(inputs))
-
-
-def empty_decisions() -> pl.DataFrame:
-    """A frame with the columns of `Decided.decisions` and no row."""
-    schema = polars_schema("decisions")
-    return pl.DataFrame(schema={name: schema[name] for name in DECISION_COLUMNS})
+def make_scope(stage: str, rules: int, config: Any, inputs: Iterable[str]) -> str:
+    """Hash of the stage, the version of its rules, its configuration and the ids it decides on,
+    in any order."""
+    return make_id("scope", stage, rules, config, sorted(inputs))
 
 
 def decide_stage(
@@ -69,7 +65,7 @@ def decide_stage(
             return stored
         started = time.monotonic()
         outcome = compute()
-        decisions = outcome.decisions.with_columns(scope=pl.lit(scope), stage=pl.lit(stage))
+        decisions = _frame(outcome.decisions).with_columns(scope=pl.lit(scope), stage=pl.lit(stage))
         by_action: dict[str, dict[str, int]] = {"drop": {}, "flip": {}, "to_review": {}}
         for action, rule, count in (
             decisions.group_by("action", "rule").len().sort("action", "rule").iter_rows()
@@ -116,6 +112,17 @@ def drop_decided(
         wanted=wanted,
     )
     return frame.join(dropped, left_on=key, right_on="item_id", how="anti", maintain_order="left")
+
+
+def _frame(decisions: Rows) -> pl.DataFrame:
+    schema = polars_schema("decisions")
+    empty = pl.DataFrame(schema={name: schema[name] for name in DECISION_COLUMNS})
+    given = (
+        decisions
+        if isinstance(decisions, pl.DataFrame)
+        else pl.DataFrame(decisions, infer_schema_length=None)
+    )
+    return pl.concat([empty, given], how="diagonal_relaxed")
 
 
 def _stored_summary(lake: Lake, stage: str, scope: str) -> StageSummary | None:

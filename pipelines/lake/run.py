@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,3 +99,12 @@ class StageSummary:
         )  # fmt: skip
         extra = {key: value for key, value in stored.items() if key not in names}
         return StageSummary(**{name: stored[name] for name in names}, extra=extra)
+
+
+def merge_counts(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """The counts of several parts by name, added."""
+    total: dict[str, int] = {}
+    for part in parts:
+        for name, count in part.items():
+            total[name] = total.get(name, 0) + count
+    return total

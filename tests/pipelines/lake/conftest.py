@@ -1,10 +1,13 @@
-"""A real PostgreSQL for the catalogue tests."""
+"""A lake of its own for a test, and a real PostgreSQL."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from pipelines.lake.catalogue import Lake, open_lake
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +20,9 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     yield server.get_uri()
     server.cleanup()
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Iterator[Lake]:
+    with open_lake(tmp_path / "lake") as opened:
+        yield opened

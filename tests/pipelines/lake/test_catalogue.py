@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -14,19 +15,13 @@ from hypothesis import strategies as st
 from pipelines.lake.catalogue import Lake, LakeError, open_lake, parse_place
 from pipelines.lake.locks import LeaseHeld
 from pipelines.lake.run import StageSummary, new_run
-from schemas.tables import TABLES, polars_schema
+from schemas.tables import SCHEMA_VERSION, TABLES, polars_schema
 
 ROOT = Path(__file__).parents[3]
 
 
 def make_responses(keys: list[str], content: str = "text") -> list[dict[str, str]]:
     return [{"response_id": key, "prompt_id": "p", "content": content} for key in keys]
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    with open_lake(tmp_path / "lake") as opened:
-        yield opened
 
 
 def count(lake: Lake, table: str = "responses") -> int:
@@ -138,15 +133,90 @@ def test_a_place_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     file.write_text("")
     with pytest.raises(LakeError, match="cannot make this folder"):
         open_lake(file)
-    with pytest.raises(LakeError, match="data_path"):
-        parse_place("postgresql://me:secret@host/db")
     with pytest.raises(LakeError, match="a lake is a folder"):
         parse_place("s3://bucket/lake")
 
 
-def test_a_password_is_not_shown() -> None:
-    place = parse_place("postgresql://me:secret@host/db?data_path=/x")
-    assert "secret" not in place.shown
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:s3cret@host/db?data_path=/x",
+        "postgresql://me:s3cret@host/db",
+        "postgresql://me:s3/cret@host/db?data_path=/x",
+        "postgresql://me:s3#cret@host/db?data_path=/x",
+        "postgresql://me:s3?cret@host/db?data_path=/x",
+        "postgresql://me:s3cret@[host/db?data_path=/x",
+        "postgresql://me@host/db?data_path=/x&password=s3cret",
+        "postgres://host/db?pass%77ord=s3cret",
+    ],
+)
+def test_a_password_in_the_url_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(LakeError, match=r"PGPASSWORD or in ~/\.pgpass") as failure:
+        open_lake(url)
+    assert "s3" not in str(failure.value) and "cret" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me@host/db",
+        "postgresql://me@one:5432,two:5433/db",
+        "postgresql://postgres:@/db?host=%2Ftmp%2Fs",
+        "postgresql://me@[::1]:5432/db",
+    ],
+)
+def test_a_url_without_a_password_is_taken(url: str) -> None:
+    with_path = f"{url}{'&' if '?' in url else '?'}data_path=/x"
+    assert parse_place(with_path).postgres_url == url
+    with pytest.raises(LakeError, match="data_path"):
+        parse_place(url)
+
+
+def test_a_server_that_is_down_is_named_with_the_mend() -> None:
+    with pytest.raises(
+        LakeError, match=r"127\.0\.0\.1:1/db.*cannot be reached.*check that it runs"
+    ):
+        open_lake("postgresql://me@127.0.0.1:1/db?data_path=/x")
+
+
+@pytest.mark.parametrize("blocked", ["leases.sqlite", "commit.lock", "catalog.sqlite"])
+def test_a_folder_that_cannot_be_written_is_named_with_the_mend(
+    tmp_path: Path, blocked: str
+) -> None:
+    (tmp_path / "lake" / blocked).mkdir(parents=True)  # also root cannot write a folder as a file
+    with pytest.raises(LakeError, match=rf"{tmp_path}/lake: .*cannot be written.*--lake"):
+        open_lake(tmp_path / "lake")
+
+
+@pytest.mark.parametrize("form", ["{}", "{}/deep", "duckdb:{}"])
+def test_a_lake_that_is_only_read_is_not_made(tmp_path: Path, form: str) -> None:
+    url = form.format(tmp_path)
+    with pytest.raises(LakeError, match=rf"{url}: no lake there.*assay run or assay import makes"):
+        open_lake(url, create=False)
+    assert list(tmp_path.iterdir()) == []
+    open_lake(url).close()
+    open_lake(url, create=False).close()
+
+
+def test_a_failing_compaction_is_explained(lake: Lake) -> None:
+    lake._cursor().execute("USE memory; DETACH lake")
+    with pytest.raises(LakeError, match=str(lake.place.shown)):
+        lake.compact()
+
+
+def test_a_lake_of_an_older_schema_gets_the_new_columns_and_keeps_its_rows(tmp_path: Path) -> None:
+    with open_lake(tmp_path) as lake:
+        lake.append({"responses": make_responses(["a"])}, run=new_run(), stage="t")
+        cursor = lake._cursor()
+        cursor.execute("UPDATE lake_meta SET value = '1' WHERE key = 'schema_version'")
+        cursor.execute("ALTER TABLE responses DROP COLUMN content")
+        cursor.execute("DROP TABLE exams")
+    with open_lake(tmp_path) as lake:
+        assert lake.query("SELECT response_id, content FROM responses").rows() == [("a", None)]
+        lake.append({"responses": make_responses(["b"])}, run=new_run(), stage="t")
+        assert (count(lake), count(lake, "exams")) == (2, 0)
+        version = lake.query("SELECT value FROM lake_meta WHERE key = 'schema_version'")["value"]
+        assert version.to_list() == [str(SCHEMA_VERSION)]
 
 
 def test_duckdb_file_catalogue(tmp_path: Path) -> None:
@@ -154,6 +224,15 @@ def test_duckdb_file_catalogue(tmp_path: Path) -> None:
         lake.append({"responses": make_responses(["a"])}, run=new_run(), stage="t")
     with open_lake(tmp_path) as lake:  # the folder says which catalogue it has
         assert count(lake) == 1
+
+
+def test_a_lake_may_be_moved(tmp_path: Path) -> None:
+    with open_lake(tmp_path / "before") as lake:
+        lake.append({"responses": make_responses(["a"])}, run=new_run(), stage="t")
+    (tmp_path / "before").rename(tmp_path / "after")
+    with open_lake(tmp_path / "after") as lake:
+        lake.append({"responses": make_responses(["b"])}, run=new_run(), stage="t")
+        assert count(lake) == 2
 
 
 WRITER = """
@@ -190,8 +269,10 @@ def test_eight_processes_appending_the_same_keys_leave_each_once(tmp_path: Path)
 @pytest.mark.timeout(300)
 def test_postgresql_catalogue(postgres_url: str, tmp_path: Path) -> None:
     url = f"{postgres_url}{'&' if '?' in postgres_url else '?'}data_path={tmp_path / 'data'}"
+    with pytest.raises(LakeError, match="no lake there"):
+        open_lake(url, create=False)
     append_from_processes(url, 3)
-    with open_lake(url) as lake:
+    with open_lake(url, create=False) as lake:
         assert count(lake) == 10_000
         snapshot = lake.snapshot()
         lake.append({"responses": make_responses(["later"])}, run=new_run(), stage="t")
@@ -219,3 +300,29 @@ def test_frames_can_be_joined_by_keyword(lake: Lake) -> None:
     wanted = pl.DataFrame({"response_id": ["b", "c"]})
     missing = lake.query("FROM wanted ANTI JOIN responses USING (response_id)", wanted=wanted)
     assert missing["response_id"].to_list() == ["c"]
+
+
+def test_a_full_disk_is_named_and_what_was_committed_is_safe(tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place)],
+        capture_output=True,
+        check=False,
+    )
+    if mount.returncode:
+        pytest.skip("a small disk takes the right to mount one")
+    try:
+        committed = 0
+        with open_lake(place / "lake") as lake:
+            with pytest.raises(LakeError, match="disk is full; what was committed is safe"):  # noqa: PT012
+                for batch in range(40):
+                    rng = random.Random(batch)
+                    rows = make_responses([f"{batch}-{i}" for i in range(500)])
+                    for row in rows:
+                        row["content"] = rng.randbytes(1000).hex()
+                    lake.append({"responses": rows}, run=new_run(), stage="t")
+                    committed += 500
+            assert count(lake) == committed > 0
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
