@@ -1,0 +1,203 @@
+"""What a row of a preference pool becomes in the tables of the lake."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.lake.layouts import Comparison, ImportedRow, read_row
+from pipelines.lake.readers import BadRow
+from schemas.ids import (
+    hash_text,
+    make_id,
+    make_judgment_id,
+    make_pair_id,
+    make_prompt_id,
+    make_response_id,
+)
+from schemas.recipe import ImportSource
+
+STAGE = "import"
+FILLED = ("prompts", "responses", "rollouts", "judgments", "quarantine", "imports")
+"""In the order of writing: `imports` says that a row is done, so it comes last."""
+
+Tables = dict[str, list[dict[str, Any]]]
+PoolRow = dict[str, Any] | BadRow
+
+
+def write_json(row: dict[str, Any]) -> str:
+    """JSON of a row, the same whatever the order of its keys."""
+    return json.dumps(row, ensure_ascii=False, sort_keys=True, default=str)
+
+
+@dataclass(frozen=True)
+class Edition:
+    """A file as it is imported: how its rows are read, and which revision of them this makes."""
+
+    file_hash: str
+    layout: str
+    settings: str
+    revision: int = 0
+
+
+class Intake:
+    """Turns rows into table rows, and knows which pairs of the file have come already."""
+
+    def __init__(self, source: ImportSource, edition: Edition, seen_pairs: set[str]) -> None:
+        self._source = source
+        self._edition = edition
+        self._licence = source.licence or "unknown"
+        self._seen = seen_pairs
+
+    def add(self, tables: Tables, number: int, row: PoolRow) -> None:
+        """Add what one input row comes to."""
+        if isinstance(row, BadRow):
+            self._quarantine(tables, number, row.reason, row.text)
+            return
+        try:
+            imported = read_row(self._edition.layout, row)
+            prompt_id = make_prompt_id(imported.messages)
+            response_ids = [make_response_id(prompt_id, text) for text in imported.responses]
+        except ValueError as error:
+            self._quarantine(tables, number, str(error), write_json(row))
+            return
+        category = self._source.category or imported.category or "imported"
+        self._add_content(tables, number, imported, category, prompt_id, response_ids)
+        opinions = [
+            (index, make_pair_id(prompt_id, response_ids[c.i], response_ids[c.j]), c)
+            for index, c in enumerate(imported.comparisons)
+            if response_ids[c.i] != response_ids[c.j]
+        ]
+        # The row's content, not its place: a longer edition of the file says nothing twice.
+        origin = f"{self._source.name}:{hash_text(write_json(row))}"
+        detail = json.dumps({"row": self._key(number)})
+        for index, pair_id, comparison in opinions:
+            judgment = self._make_judgment(pair_id, comparison, response_ids, f"{origin}:{index}")
+            tables["judgments"].append({**judgment, "prompt_id": prompt_id, "detail": detail})
+        pair_ids = list(dict.fromkeys(pair_id for _, pair_id, _ in opinions))
+        outcome, reason = self._decide(imported, pair_ids, len(opinions))
+        self._seen.update(pair_ids)
+        self._account(tables, number, outcome, reason, prompt_id, category, pair_ids, len(opinions))
+
+    def _decide(
+        self, imported: ImportedRow, pair_ids: list[str], opinions: int
+    ) -> tuple[str, str | None]:
+        without = len(imported.comparisons) - opinions
+        if imported.comparisons and not opinions:
+            return "dropped", "identical_responses"
+        if pair_ids and self._seen.issuperset(pair_ids):
+            return "duplicate", None
+        if without:
+            return "kept", f"identical responses in {without} of its comparisons"
+        return "kept", None
+
+    def _add_content(
+        self,
+        tables: Tables,
+        number: int,
+        imported: ImportedRow,
+        category: str,
+        prompt_id: str,
+        response_ids: list[str],
+    ) -> None:
+        source = self._source
+        tables["prompts"].append(
+            {
+                "prompt_id": prompt_id,
+                "messages": list(imported.messages),
+                "category": category,
+                "language": imported.language,
+                "source": source.name,
+                "licence": self._licence,
+                "context": imported.context,
+                "origin_id": self._key(number),
+            }
+        )
+        triples = zip(response_ids, imported.responses, imported.policies, strict=True)
+        for response_id, content, named in triples:
+            tables["responses"].append(
+                {"response_id": response_id, "prompt_id": prompt_id, "content": content}
+            )
+            policy = f"import:{source.name}/{named}" if named else f"import:{source.name}"
+            request_id = make_id("import", source.name, policy, response_id)
+            tables["rollouts"].append(
+                {
+                    "rollout_id": make_id("rollout", request_id, 0),
+                    "request_id": request_id,
+                    "prompt_id": prompt_id,
+                    "response_id": response_id,
+                    "policy": policy,
+                    "sample_index": 0,
+                }
+            )
+
+    def _make_judgment(
+        self, pair_id: str, comparison: Comparison, response_ids: list[str], origin: str
+    ) -> dict[str, Any]:
+        first, second = response_ids[comparison.i], response_ids[comparison.j]
+        p_a = comparison.p_first
+        if p_a is not None and second < first:
+            p_a = 1 - p_a
+        suffix = comparison.annotator_suffix
+        annotator = f"import:{self._source.name}" + (f"/{suffix}" if suffix else "")
+        return {
+            "judgment_id": make_judgment_id(
+                annotator, pair_id, criterion=None, order=None, sample_index=0, origin=origin
+            ),
+            "annotator": annotator,
+            "kind": comparison.kind,
+            "response_a": min(first, second),
+            "response_b": max(first, second),
+            "p_a": p_a,
+            "tie": comparison.tie,
+            "valid": comparison.valid,
+            "reason": comparison.reason,
+            "sample_index": 0,
+            "raw": comparison.raw,
+        }
+
+    def _quarantine(self, tables: Tables, number: int, reason: str, text: str) -> None:
+        tables["quarantine"].append(
+            {
+                "quarantine_id": make_id("quarantine", STAGE, self._key(number), reason),
+                "stage": STAGE,
+                "source": self._source.name,
+                "position": str(number),
+                "reason": reason,
+                "row": text,
+            }
+        )
+        self._account(tables, number, "quarantined", reason)
+
+    def _account(
+        self,
+        tables: Tables,
+        number: int,
+        outcome: str,
+        reason: str | None,
+        prompt_id: str | None = None,
+        category: str | None = None,
+        pair_ids: Sequence[str] = (),
+        judgments: int = 0,
+    ) -> None:
+        tables["imports"].append(
+            {
+                "source": self._source.name,
+                "file_hash": self._edition.file_hash,
+                "row": number,
+                "revision": self._edition.revision,
+                "settings": self._edition.settings,
+                "outcome": outcome,
+                "reason": reason,
+                "licence": self._licence,
+                "category": category,
+                "prompt_id": prompt_id,
+                "pair_ids": list(pair_ids),
+                "judgments": judgments,
+            }
+        )
+
+    def _key(self, number: int) -> str:
+        return f"{self._source.name}:{self._edition.file_hash}:{number}"
