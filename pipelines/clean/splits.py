@@ -1,0 +1,132 @@
+"""Splits by prompt cluster, never by row; append-only.
+
+A cluster is a group of prompts that are close (MinHash at a looser threshold than dedup uses) or
+stem from one parent. Its id is hashed to decide the split, so a recipe and its growth agree; a
+prompt keeps the split it once got. A new prompt that stands between a train and a test cluster
+would leak one into the other and is dropped as `bridges_splits`; so is the train prompt of two
+that are close and got their splits apart, in two recipes that a third one brings together.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from pipelines.clean.dedup import group_near
+from pipelines.clean.texts import join_messages, normalise
+from pipelines.lake.catalogue import Lake
+from pipelines.lake.decide import Decided, decide_stage, drop_decided, make_scope
+from pipelines.lake.run import Run, StageSummary
+from schemas.ids import make_seed
+from schemas.recipe import Recipe
+
+STAGE = "split"
+RULES = 2
+CLUSTER_SIMILARITY = 0.5
+SIDE = {"train": "train", "gold-teach": "train", "test": "test", "gold-exam": "test"}
+
+
+def split_prompts(lake: Lake, run: Run, recipe: Recipe, prompts: pl.DataFrame) -> StageSummary:
+    """Give every prompt of `prompts` (after dedup) a cluster and a split, where it has none."""
+
+    def compute() -> Decided:
+        known = _find_splits(lake, prompts)
+        rows, bridges = assign_splits(prompts, known, recipe.split.test)
+        decisions = [
+            {
+                "item_id": prompt_id,
+                "item_kind": "prompt",
+                "action": "drop",
+                "rule": "bridges_splits",
+                "reason": "close to a train and a test prompt",
+            }
+            for prompt_id in bridges
+        ]
+        return Decided(decisions, tables={"splits": rows})
+
+    return decide_stage(
+        lake,
+        run,
+        stage=STAGE,
+        scope=make_split_scope(recipe, prompts),
+        rows_in=len(prompts),
+        compute=compute,
+    )
+
+
+def make_split_scope(recipe: Recipe, prompts: pl.DataFrame) -> str:
+    """The scope of the recipe's split over `prompts`."""
+    checked, parent = pl.col("verifier").is_not_null(), pl.col("parent_id").fill_null("")
+    inputs = prompts.select(pl.format("{}:{}:{}", "prompt_id", checked, parent)).to_series()
+    return make_scope(STAGE, RULES, [recipe.split.test], inputs)
+
+
+def keep_split(lake: Lake, recipe: Recipe, prompts: pl.DataFrame) -> pl.DataFrame:
+    """`prompts` with `cluster_id` and `split`, without those that bridge two splits."""
+    kept = drop_decided(lake, prompts, "prompt_id", [make_split_scope(recipe, prompts)])
+    return kept.join(_find_splits(lake, kept), on="prompt_id", maintain_order="left")
+
+
+def assign_splits(
+    prompts: pl.DataFrame, known: pl.DataFrame, test_share: float
+) -> tuple[list[dict[str, str]], list[str]]:
+    """New rows of `splits`, and the ids of prompts that must go because they bridge two splits.
+
+    Args:
+        prompts: rows of `prompts`.
+        known: prompt_id, cluster_id, split of those that have one.
+    """
+    settled = {row["prompt_id"]: row for row in known.iter_rows(named=True)}
+    rows: list[dict[str, str]] = []
+    bridges: list[str] = []
+    torn: list[str] = []
+    for group, members in _list_groups(prompts):
+        old = [settled[m] for m in members if m in settled]
+        new = [m for m in members if m not in settled]
+        sides = {SIDE[row["split"]] for row in old}
+        if len(sides) > 1:
+            bridges += new
+            torn += [row["prompt_id"] for row in old]
+            continue
+        cluster = min((row["cluster_id"] for row in old), default=group)
+        held_out = make_seed("split", cluster) / 2**31 < test_share
+        split = sides.pop() if sides else ("test" if held_out else "train")
+        rows += [{"prompt_id": m, "cluster_id": cluster, "split": split} for m in new]
+    if torn:  # without the new prompts between them, most of these are strangers again
+        for _, members in _list_groups(prompts.filter(pl.col("prompt_id").is_in(torn))):
+            of_train = [m for m in members if SIDE[settled[m]["split"]] == "train"]
+            bridges += of_train if len(of_train) < len(members) else []
+    return rows, bridges
+
+
+def _list_groups(prompts: pl.DataFrame) -> list[tuple[str, list[str]]]:
+    groups: dict[str, list[str]] = {}
+    for prompt_id, group in _find_groups(prompts).items():
+        groups.setdefault(group, []).append(prompt_id)
+    return [(group, sorted(members)) for group, members in sorted(groups.items())]
+
+
+def _find_groups(prompts: pl.DataFrame) -> dict[str, str]:
+    """prompt_id -> group id: near-duplicates of the open prompts, merged through `parent_id`."""
+    texts = (
+        join_messages(prompts)
+        .select("prompt_id", "verifier", "parent_id", key=normalise(pl.col("text")))
+        .sort("prompt_id")
+    )
+    open_ones = texts.filter(pl.col("verifier").is_null())
+    near = group_near(open_ones.select("prompt_id", "key").iter_rows(), CLUSTER_SIMILARITY)
+    group = {row: (near[row][0] if row in near else row) for row in texts["prompt_id"]}
+    children = texts.filter(pl.col("parent_id").is_not_null())
+    for prompt_id, parent_id in children.select("prompt_id", "parent_id").iter_rows():
+        target, old = group.setdefault(parent_id, parent_id), group[prompt_id]
+        for member, name in group.items():
+            if name == old:
+                group[member] = target
+    return {row: group[row] for row in texts["prompt_id"]}
+
+
+def _find_splits(lake: Lake, prompts: pl.DataFrame) -> pl.DataFrame:
+    return lake.query(
+        "SELECT prompt_id, cluster_id, split FROM splits SEMI JOIN wanted USING (prompt_id) "
+        "ORDER BY prompt_id",
+        wanted=prompts.select("prompt_id"),
+    )

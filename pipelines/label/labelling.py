@@ -1,0 +1,107 @@
+"""Labelling as a stage: a policy over the judgments, with its undecided pairs written down."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from annotators.pairwise import PairwiseJudge
+from pipelines.label.policies import POLICIES
+from pipelines.lake.catalogue import Lake
+from pipelines.lake.decide import Decided, decide_stage, make_scope
+from pipelines.lake.run import Run, StageSummary
+from schemas.recipe import Recipe
+
+STAGE = "label"
+RULES = 1
+
+
+def find_judgments(
+    lake: Lake, recipe: Recipe, judges: list[PairwiseJudge], pairs: pl.DataFrame
+) -> pl.DataFrame:
+    """The judgments that speak of `pairs`: of verifiers, of people, of the recipe's judges and of
+    its imported pools. Of a person's revisions only the latest counts; one that was taken back is
+    gone."""
+    found = lake.query(
+        "SELECT j.* FROM judgments j WHERE "
+        "(j.response_b IS NULL AND (j.response_a IN (SELECT response_a FROM pairs) "
+        "OR j.response_a IN (SELECT response_b FROM pairs))) "
+        "OR (j.response_a, j.response_b) IN (SELECT (response_a, response_b) FROM pairs) "
+        "ORDER BY j.judgment_id",
+        pairs=pairs.select("response_a", "response_b"),
+    )
+    names = [judge.annotator for judge in judges]
+    pools = [f"import:{source.name}" for source in recipe.prompts.imports]
+    imported = pl.col("annotator").str.starts_with("import:")
+    mine = pl.col("annotator").str.split("/").list.first().is_in(pools)
+    ours = found.filter(
+        pl.when(imported)
+        .then(mine)
+        .when(pl.col("kind") == "llm")
+        .then(pl.col("annotator").is_in(names))
+        .otherwise(pl.lit(True))
+    )
+    people = (pl.col("kind") == "human") & ~imported
+    latest = (
+        ours.filter(people)
+        .sort("created_at", "detail", "judgment_id")  # one pull may bring several revisions
+        .unique(["annotator", "response_a", "response_b"], keep="last")
+    )
+    return pl.concat([ours.filter(~people), latest]).sort("judgment_id")
+
+
+def apply_policy(
+    lake: Lake, recipe: Recipe, judges: list[PairwiseJudge], pairs: pl.DataFrame
+) -> pl.DataFrame:
+    """`pairs` with the columns of `pipelines.label.policies` and chosen_id, rejected_id,
+    probability (of the likelier side) and margin (2 p - 1). A pair that waits for people has no
+    chosen side."""
+    judgments = find_judgments(lake, recipe, judges, pairs)
+    labels = POLICIES[recipe.label.policy](pairs, judgments, recipe.label.threshold)
+    labelled, a_wins = pl.col("status") == "labelled", pl.col("p_a") > 0.5
+    return (
+        pairs.join(labels, on="pair_id", maintain_order="left")
+        .with_columns(
+            chosen_id=pl.when(labelled & a_wins)
+            .then("response_a")
+            .when(labelled)
+            .then("response_b"),
+            rejected_id=pl.when(labelled & a_wins)
+            .then("response_b")
+            .when(labelled)
+            .then("response_a"),
+            probability=pl.max_horizontal("p_a", 1 - pl.col("p_a")),
+        )
+        .with_columns(margin=2 * pl.col("probability") - 1)
+    )
+
+
+def label_pairs(lake: Lake, run: Run, recipe: Recipe, labels: pl.DataFrame) -> StageSummary:
+    """Record what `apply_policy` found: each undecided pair as a `to_review` decision."""
+    spec = recipe.label
+    scope = make_label_scope(recipe, labels)
+    undecided = labels.filter(pl.col("status") == "to_review")
+
+    def compute() -> Decided:
+        decisions = undecided.select(
+            item_id="pair_id",
+            item_kind=pl.lit("pair"),
+            action=pl.lit("to_review"),
+            rule="reason",
+            reason=pl.format("the policy {} cannot decide: {}", pl.lit(spec.policy), "reason"),
+            value="probability",
+            threshold=pl.lit(spec.threshold),
+        )
+        counts = labels.drop_nulls("decided_by").group_by("decided_by").len().sort("decided_by")
+        return Decided(decisions, extra={"decided_by": dict(counts.iter_rows())})
+
+    return decide_stage(lake, run, stage=STAGE, scope=scope, rows_in=len(labels), compute=compute)
+
+
+def make_label_scope(recipe: Recipe, labels: pl.DataFrame) -> str:
+    """The scope of a labelling: the policy and every pair with what was said of it."""
+    spec = recipe.label
+    said = labels.select(
+        "pair_id", pl.coalesce("decided_by", "reason"), pl.col("p_a").fill_null(-1.0).round(12)
+    )
+    inputs = [f"{pair_id}:{why}:{p_a!r}" for pair_id, why, p_a in said.iter_rows()]
+    return make_scope(STAGE, RULES, [spec.policy, spec.threshold], inputs)

@@ -1,0 +1,186 @@
+"""Label policies: pure functions from judgments to labels.
+
+A policy looks at opinions and says, for each pair, which response is preferred and how surely, or
+that people must decide. Changing the policy costs no model call: the opinions stay what they are.
+
+Every policy takes `pairs` (pair_id, prompt_id, response_a, response_b), `judgments` (rows of the
+table; pointwise verdicts of verifiers and pairwise opinions) and the threshold, and gives one row
+a pair:
+
+    pair_id, status, p_a, agreement, tier, decided_by, annotators, reason
+
+`status` is `labelled` or `to_review`; `p_a` the probability that response_a is better (of a pair
+that people must decide: what the first voice in rank said, where it could be read in full);
+`agreement` the share of the deciding opinions on the winner's side; `tier` is gold (people),
+silver (verifier or judge) or candidate (a label that came with an imported pool and was never
+measured, whoever gave it there); `decided_by` the kind of opinion that decided (`import` for all
+that came with a pool); `annotators` who they were; `reason` why people must decide.
+
+Only the policy `imported` listens to what came with a pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import polars as pl
+
+Policy = Callable[[pl.DataFrame, pl.DataFrame, float], pl.DataFrame]
+
+TIER = {"human": "gold", "verifier": "silver", "llm": "silver", "import": "candidate"}
+OF_POOL = {"human": "people_of_pool", "import": "label_of_pool"}  # its judges are not its label
+DIGITS = 9  # a mean's last bits depend on the order of its terms, and must not decide a pair
+LABEL_SCHEMA = {
+    "pair_id": pl.String,
+    "status": pl.String,
+    "p_a": pl.Float64,
+    "agreement": pl.Float64,
+    "tier": pl.String,
+    "decided_by": pl.String,
+    "annotators": pl.List(pl.String),
+    "reason": pl.String,
+}
+
+
+def verifier_first(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) -> pl.DataFrame:
+    """A verifier's word, else people's, else the two-order judge above the threshold, else the
+    review queue."""
+    return _decide(pairs, judgments, threshold, ("verifier", "human", "llm"))
+
+
+def human_first(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) -> pl.DataFrame:
+    """People's word over everything, then as `verifier_first`."""
+    return _decide(pairs, judgments, threshold, ("human", "verifier", "llm"))
+
+
+def judge_only(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) -> pl.DataFrame:
+    """The two-order judge above the threshold, else the review queue (and people's answers to
+    it)."""
+    return _decide(pairs, judgments, threshold, ("llm", "human"))
+
+
+def imported(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) -> pl.DataFrame:
+    """The labels that came with a pool: the majority of its people, else its single label, else
+    the two-order judge above the threshold. The answers of our own people stand above all; a tie
+    goes to the review queue."""
+    return _decide(pairs, judgments, threshold, ("human", *OF_POOL.values(), "llm"))
+
+
+POLICIES: dict[str, Policy] = {
+    "verifier_first": verifier_first,
+    "human_first": human_first,
+    "judge_only": judge_only,
+    "imported": imported,
+}
+
+
+def _decide(
+    pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float, ranks: tuple[str, ...]
+) -> pl.DataFrame:
+    opinions = pl.concat(
+        [_collect_verifier(pairs, judgments), _collect_pairwise(pairs, judgments)]
+    ).filter(pl.col("voice").is_in(ranks))
+    is_llm = pl.col("voice") == "llm"
+    one_order = is_llm & (pl.col("orders") < 2)
+    said = (
+        opinions.filter(~one_order)
+        .group_by("pair_id", "voice")
+        .agg(
+            pl.col("p_a").mean().round(DIGITS),
+            (pl.col("p_a") > 0.5).mean().alias("share_a"),
+            (pl.col("p_a") < 0.5).mean().alias("share_b"),
+            pl.col("annotator").unique().sort().alias("annotators"),
+        )
+        .with_columns(
+            rank=pl.col("voice").replace_strict(
+                {voice: place for place, voice in enumerate(ranks)}, return_dtype=pl.Int64
+            ),
+            agreement=pl.when(pl.col("p_a") > 0.5).then("share_a").otherwise("share_b"),
+            sure=pl.max_horizontal("p_a", 1 - pl.col("p_a")),
+        )
+        .sort("pair_id", "rank")
+    )
+    decisive = (pl.col("sure") > 0.5) & (~is_llm | (pl.col("sure") >= threshold))
+    chosen = said.filter(decisive).unique("pair_id", keep="first", maintain_order=True)
+    undecided = said.unique("pair_id", keep="first", maintain_order=True).select(
+        "pair_id",
+        p_undecided="p_a",
+        reason=pl.when(pl.col("p_a") == 0.5)
+        .then(pl.lit("tie"))
+        .otherwise(pl.lit("below_threshold")),
+    )
+    halves = opinions.filter(one_order).select("pair_id", half=pl.lit(True)).unique()
+    labelled = pl.col("voice").is_not_null()
+    kind = (
+        pl.when(pl.col("voice").is_in(OF_POOL.values())).then(pl.lit("import")).otherwise("voice")
+    )
+    return (
+        pairs.select("pair_id")
+        .join(chosen, on="pair_id", how="left")
+        .join(undecided, on="pair_id", how="left")
+        .join(halves, on="pair_id", how="left")
+        .with_columns(decided_by=kind)
+        .with_columns(
+            status=pl.when(labelled).then(pl.lit("labelled")).otherwise(pl.lit("to_review")),
+            p_a=pl.when(labelled).then("p_a").otherwise("p_undecided"),
+            tier=pl.col("decided_by").replace_strict(TIER, default=None, return_dtype=pl.String),
+            reason=pl.when(~labelled).then(
+                pl.coalesce(
+                    "reason",
+                    pl.when("half").then(pl.lit("one_order_only")),
+                    pl.lit("no_opinion"),
+                )
+            ),
+        )
+        .select(pl.col(name).cast(dtype) for name, dtype in LABEL_SCHEMA.items())
+        .sort("pair_id")
+    )
+
+
+def _collect_verifier(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFrame:
+    """One opinion a pair where exactly one response is correct (score 1)."""
+    verdicts = (
+        judgments.filter((pl.col("kind") == "verifier") & pl.col("valid"))
+        .group_by("response_a")
+        .agg(pl.col("score").max(), pl.col("annotator").first())
+        .rename({"response_a": "response"})
+    )
+    correct = pl.col("score") >= 0.999
+    sides = pairs.join(
+        verdicts.select(pl.col("response").alias("response_a"), correct.alias("a"), "annotator"),
+        on="response_a",
+    ).join(
+        verdicts.select(pl.col("response").alias("response_b"), correct.alias("b")),
+        on="response_b",
+    )
+    return sides.filter(pl.col("a") != pl.col("b")).select(
+        "pair_id",
+        voice=pl.lit("verifier"),
+        annotator="annotator",
+        p_a=pl.col("a").cast(pl.Float64),
+        orders=pl.lit(2, dtype=pl.Int64),
+    )
+
+
+def _collect_pairwise(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFrame:
+    """One opinion an annotator and pair: the mean over orders and samples, so that a person's
+    revision is the caller's to resolve and a judge's two orders weigh the same. `voice` is the
+    kind of the annotator, and of a pool's own annotators what `OF_POOL` calls them."""
+    valid = judgments.filter(
+        pl.col("valid") & pl.col("p_a").is_not_null() & pl.col("criterion").is_null()
+    )
+    per_order = valid.group_by(
+        "response_a", "response_b", "kind", "annotator", pl.col("order").fill_null("-")
+    ).agg(pl.col("p_a").mean())
+    per_annotator = per_order.group_by("response_a", "response_b", "kind", "annotator").agg(
+        pl.col("p_a").mean().round(DIGITS), pl.len().cast(pl.Int64).alias("orders")
+    )
+    of_pool = pl.col("annotator").str.starts_with("import:")
+    pool_voice = pl.col("kind").replace_strict(OF_POOL, default=None, return_dtype=pl.String)
+    return pairs.join(per_annotator, on=["response_a", "response_b"]).select(
+        "pair_id",
+        voice=pl.when(of_pool).then(pool_voice).otherwise("kind"),
+        annotator="annotator",
+        p_a="p_a",
+        orders="orders",
+    )

@@ -1,0 +1,230 @@
+"""The stages by name, in the order a pair travels: what the flow and the command line run.
+
+A step takes a `Work` and gives a summary; it finds out by itself what is left to do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engines.assets import AssetMissing, find_asset
+from pipelines.clean.dedup import dedup_prompts
+from pipelines.clean.filters import filter_pairs
+from pipelines.clean.mix import mix_pairs
+from pipelines.clean.responses import filter_responses
+from pipelines.clean.splits import split_prompts
+from pipelines.label.judging import judge_pairs
+from pipelines.label.labelling import label_pairs
+from pipelines.label.review import queue_reviews
+from pipelines.label.verifying import verify
+from pipelines.lake.catalogue import Lake, open_lake
+from pipelines.lake.importing import import_pool
+from pipelines.lake.places import LakeMissing
+from pipelines.lake.run import Run, StageSummary, merge_counts, new_run
+from pipelines.make.growing import grow_prompts
+from pipelines.make.rollouts import roll_out
+from pipelines.make.synthesis import synthesise
+from pipelines.ship.publish import Published, Unsettled, publish_version
+from pipelines.view import View
+from schemas.recipe import ImportSource, Recipe, RecipeError, load_recipe, parse_recipe
+
+
+@dataclass(frozen=True)
+class Work:
+    """An open lake, this run, the recipe, and the folder its own files lie beside."""
+
+    lake: Lake
+    run: Run
+    recipe: Recipe
+    base: Path | None
+
+    _seen: dict[int, View] = field(default_factory=dict, repr=False)
+
+    def look(self) -> View:
+        """The recipe's view of the lake as it is now; the same one while nothing was written."""
+        return self._look_at(self.lake.snapshot())
+
+    def carry_over(self, step: str) -> None:
+        """After a step has written, keep the frames that lie before what it can change."""
+        old = next(iter(self._seen.values()), None)
+        new = self._look_at(self.lake.snapshot())
+        if old is not None and new is not old:
+            kept = FRAMES[: FRAMES.index(FIRST_CHANGED[step])]
+            new.__dict__.update({name: old.__dict__[name] for name in kept if name in old.__dict__})
+
+    def _look_at(self, snapshot: int) -> View:
+        if snapshot not in self._seen:
+            self._seen.clear()
+            self._seen[snapshot] = View(self.lake, self.recipe, self.base)
+        return self._seen[snapshot]
+
+
+def _import_pools(work: Work, limit: int | None) -> StageSummary:
+    parts = [
+        import_pool(work.lake, work.run, _place(source, work.base), work.base)
+        for source in work.recipe.prompts.imports
+    ]
+    return StageSummary(
+        "import",
+        rows_in=sum(part.rows_in for part in parts),
+        kept=sum(part.kept for part in parts),
+        dropped=merge_counts(part.dropped for part in parts),
+        quarantined=merge_counts(part.quarantined for part in parts),
+        seconds=sum(part.seconds for part in parts),
+    )
+
+
+def _place(source: ImportSource, base: Path | None) -> ImportSource:
+    """The source with the path of a pool that ships with Assay filled in."""
+    try:
+        file = find_asset(source.path, base).absolute()
+        return source.model_copy(update={"path": str(file)})
+    except AssetMissing:
+        return source  # a folder, a hub name, or a missing file: the importer says which
+
+
+def _grow(work: Work, limit: int | None) -> StageSummary:
+    return grow_prompts(work.lake, work.run, work.recipe, work.base, limit)
+
+
+def _roll_out(work: Work, limit: int | None) -> StageSummary:
+    return roll_out(work.lake, work.run, work.recipe, work.look().prompts, limit)
+
+
+def _judge(work: Work, limit: int | None) -> StageSummary:
+    view = work.look()
+    return judge_pairs(
+        work.lake, work.run, work.recipe, work.base, view.prompts, view.pairs, view.rollouts, limit
+    )
+
+
+def _verify(work: Work, limit: int | None) -> StageSummary:
+    view = work.look()
+    return verify(work.lake, work.run, view.prompts, view.rollouts)
+
+
+def _filter(work: Work, limit: int | None) -> StageSummary:
+    view = work.look()
+    return filter_pairs(work.lake, work.run, view.labelled, view.prompts, view.rollouts)
+
+
+STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
+    "import": _import_pools,
+    "synthesise": lambda w, _: synthesise(w.lake, w.run, w.recipe),
+    "grow": _grow,
+    "dedup": lambda w, _: dedup_prompts(w.lake, w.run, w.recipe, w.look().pool),
+    "split": lambda w, _: split_prompts(w.lake, w.run, w.recipe, w.look().distinct),
+    "rollouts": _roll_out,
+    "filter_responses": lambda w, _: filter_responses(
+        w.lake, w.run, w.recipe, w.look().all_rollouts
+    ),
+    "verify": _verify,
+    "judge": _judge,
+    "label": lambda w, _: label_pairs(w.lake, w.run, w.recipe, w.look().labels),
+    "review_queue": lambda w, _: queue_reviews(w.lake, w.run, w.look()),
+    "filter": _filter,
+    "mix": lambda w, _: mix_pairs(w.lake, w.run, w.recipe, w.look().clean),
+}
+FRAMES = (
+    "pool", "distinct", "prompts", "all_rollouts", "rollouts", "pairs", "labels", "labelled",
+    "clean", "mixed",
+)  # fmt: skip
+FIRST_CHANGED = {
+    "import": "pool",
+    "synthesise": "pool",
+    "grow": "pool",
+    "dedup": "distinct",
+    "split": "prompts",
+    "rollouts": "all_rollouts",
+    "filter_responses": "rollouts",
+    "verify": "pairs",
+    "judge": "labels",
+    "label": "labels",
+    "review_queue": "labels",
+    "filter": "clean",
+    "mix": "mixed",
+}
+SETTLING_TRIES = 3
+CALL_STEPS = ("grow", "rollouts", "judge")
+SETTLING_STEPS = (
+    "dedup", "split", "filter_responses", "verify", "label", "review_queue", "filter", "mix",
+)  # fmt: skip
+"""What follows from the recipe and the lake as it is: no new prompt, no model call."""
+
+
+def run_step(work: Work, name: str, limit: int | None = None) -> StageSummary:
+    """Run one step; `limit` is the most model calls of a step in `CALL_STEPS`."""
+    summary = STEPS[name](work, limit)
+    work.carry_over(name)
+    return summary
+
+
+def publish_settled(work: Work, stages: Sequence[StageSummary]) -> Published:
+    """Publish what the work sees; where somebody wrote since its stages ran (a pull of reviews,
+    say), what follows from the lake is worked out again first.
+
+    Raises:
+        pipelines.ship.publish.NothingToPublish, Unsettled: see `publish_version`.
+    """
+    for _ in range(SETTLING_TRIES):
+        try:
+            return publish_version(work.lake, work.run, work.look(), stages)
+        except Unsettled:
+            again = {step: run_step(work, step) for step in SETTLING_STEPS}
+            stages = [again.get(summary.stage, summary) for summary in stages]
+    return publish_version(work.lake, work.run, work.look(), stages)
+
+
+@contextmanager
+def open_work(
+    lake_url: str, recipe: Recipe, base: Path | None, run: Run | None = None
+) -> Iterator[Work]:
+    """Open the lake for a recipe, which is remembered there by name with its folder."""
+    run = run or new_run(recipe)
+    with open_lake(lake_url) as lake:
+        content = {"recipe": recipe.model_dump(mode="json"), "base": str(base) if base else None}
+        text = json.dumps(content, ensure_ascii=False)
+        if _find_stored(lake, recipe.name) != text:
+            key = f"recipe:{recipe.name}:{run.run_id}"
+            lake.append({"lake_meta": [{"key": key, "value": text}]}, run=run, stage="recipe")
+        yield Work(lake, run, recipe, base)
+
+
+def find_recipe(name: str, lake_url: str | None = None) -> tuple[Recipe, Path | None]:
+    """A recipe by its file, by the name of one that ships with Assay, or by the name under which
+    the lake saw it last; and the folder that its own files lie beside.
+
+    Raises:
+        RecipeError: none of these, or a recipe that cannot be used.
+    """
+    file = Path(name)
+    if file.suffix in (".yaml", ".yml") or file.is_file():
+        return load_recipe(file), file.absolute().parent
+    try:
+        return load_recipe(find_asset(f"recipes/{name}.yaml")), None
+    except AssetMissing as error:
+        stored = None
+        if lake_url is not None:
+            with suppress(LakeMissing), open_lake(lake_url, create=False) as lake:
+                stored = _find_stored(lake, name)
+        if stored is None:
+            raise RecipeError(
+                f"{name}: no such recipe file, {error}; and the lake has seen no recipe of that "
+                "name"
+            ) from error
+        content = json.loads(stored)
+        base = Path(content["base"]) if content["base"] else None
+        return parse_recipe(content["recipe"], name), base
+
+
+def _find_stored(lake: Lake, name: str) -> str | None:
+    """The recipe of that name that the lake saw last, with its folder, as JSON."""
+    found = lake.query(
+        "SELECT value FROM lake_meta WHERE starts_with(key, ?) ORDER BY created_at DESC LIMIT 1",
+        [f"recipe:{name}:"],
+    )
+    return found["value"][0] if len(found) else None
