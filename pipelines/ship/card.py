@@ -1,0 +1,145 @@
+"""The card of an exported data set: what is in it, who labelled it, and what it is not."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from pipelines.lake.catalogue import Lake
+from pipelines.ship.publish import Published
+from schemas.recipe import EMBEDDED
+
+POLICY_TEXT = {
+    "verifier_first": "a verifier's verdict where there is one, else people's, else a judge asked "
+    "in both orders whose averaged probability reached the threshold",
+    "human_first": "people's word where there is one, else a verifier's, else a judge asked in "
+    "both orders whose averaged probability reached the threshold",
+    "judge_only": "a judge asked in both orders whose averaged probability reached the threshold, "
+    "else people's word",
+    "imported": "the labels that came with the imported pool (the majority where several people "
+    "judged), which were not measured here, else a judge asked in both orders whose averaged "
+    "probability reached the threshold; the word of people asked here stands above both",
+}
+
+
+def write_card(lake: Lake, version: Published, *, hub: bool = False) -> str:
+    """The card in Markdown with the YAML head that the Hub reads.
+
+    Args:
+        hub: name the Parquet files, for the Hub's loader; a saved folder needs none.
+    """
+    row = lake.query(
+        "SELECT recipe, recipe_hash, policy, licences FROM versions WHERE name = ? AND version = ?",
+        [version.name, version.version],
+    ).row(0, named=True)
+    recipe = json.loads(row["recipe"])
+    head: dict[str, Any] = {
+        "pretty_name": f"{version.name} {version.version}",
+        **make_licence(row["licences"]),
+        "tags": ["preference", "reward-model", "assay"],
+        "task_categories": ["text-generation"],
+    }
+    if hub:
+        splits = {"train", "test"} & {_side(s) for s in version.metrics.get("splits", {})}
+        files = [
+            {"split": split, "path": f"data/{split}-*.parquet"}
+            for split in ("train", "test")
+            if split in splits
+        ]
+        head["configs"] = [{"config_name": "default", "data_files": files}]
+    metrics = version.metrics
+    parts = [
+        f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---",
+        f"# {version.name} {version.version}",
+        recipe.get("description") or "",
+        f"{version.rows} preference pairs, fingerprint `{version.fingerprint}`.",
+        "## Composition",
+        _table("category", metrics.get("by_category", {})),
+        _table("source", metrics.get("by_source", {})),
+        _table("split (by prompt cluster)", metrics.get("splits", {})),
+        "## Who labelled it",
+        f"Label policy `{row['policy']}`: {POLICY_TEXT[row['policy']]}.",
+        _table("decided by", metrics.get("decided_by", {})),
+        _table("tier", metrics.get("tiers", {})),
+        _describe_judges(recipe),
+        "## Columns",
+        "`prompt`, `chosen` and `rejected` are lists of messages; `margin` is 2 p − 1 where "
+        "`probability` p is how surely the chosen one is better; `tier` is gold (people), silver "
+        "(verifier or judge) or candidate (an imported label that nobody measured). "
+        "`datasets.load_from_disk` gives what TRL's `RewardTrainer` trains on as it is.",
+        "## Licences",
+        "\n".join(f"- {licence}" for licence in row["licences"]),
+        "## Known limits",
+        "\n".join(f"- {limit}" for limit in _list_limits(recipe, metrics)),
+        "## How to reproduce",
+        f"Recipe hash `{row['recipe_hash']}`, lake snapshot {version.snapshot}. Save the recipe "
+        "below as `recipe.yaml` and run `assay run recipe.yaml`.",
+        f"```yaml\n{yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)}```",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def make_licence(licences: Sequence[str]) -> dict[str, str]:
+    """The licence as the Hub's head wants it: one of its ids, or `other` with the name."""
+    if len(licences) != 1:
+        return {"license": "other"}
+    if re.fullmatch(r"[a-z0-9.-]+", licences[0].lower()):
+        return {"license": licences[0].lower()}
+    return {"license": "other", "license_name": licences[0]}
+
+
+def is_judged_by_embedded(recipe: Mapping[str, Any]) -> bool:
+    """Whether a judge of the recipe is the embedded model (models without a part in the judging
+    do not count)."""
+    models = recipe.get("models") or {}
+    used = [models.get(judge.get("model", EMBEDDED)) or {} for judge in recipe.get("judges") or []]
+    return any(spec.get("model", EMBEDDED) == EMBEDDED and not spec.get("url") for spec in used)
+
+
+def _side(split: str) -> str:
+    return {"gold-teach": "train", "gold-exam": "test"}.get(split, split)
+
+
+def _describe_judges(recipe: Mapping[str, Any]) -> str:
+    judges = recipe.get("judges", [])
+    if not judges:
+        return "No model judged these pairs."
+    lines = [
+        f"- `{judge['name']}`: {recipe['models'][judge['model']]['model']}, both orders, template "
+        f"`{judge['template']}`"
+        for judge in judges
+    ]
+    return "\n".join(["Judges:", *lines])
+
+
+def _list_limits(recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
+    limits = []
+    share = metrics.get("reference_share", 0.0)
+    if share:
+        limits.append(
+            f"{share:.0%} of the chosen responses are the task's reference answer, not a model's."
+        )
+    judged = metrics.get("decided_by", {}).get("llm", 0)
+    if judged and is_judged_by_embedded(recipe):
+        limits.append(
+            f"{judged} of the labels come from the embedded 135M model. It exercises the "
+            "pipeline; its labels are not meaningful preferences. Do not train on them."
+        )
+    elif judged:
+        limits.append(f"{judged} of the labels come from a model's judgment, checked by nobody.")
+    if metrics.get("tiers", {}).get("candidate"):
+        limits.append("Candidate rows carry an imported label that was not measured here.")
+    limits.append("Near-duplicates are found by MinHash on words; paraphrases may remain.")
+    return limits
+
+
+def _table(title: str, counts: Mapping[str, int]) -> str:
+    if not counts:
+        return ""
+    total = sum(counts.values())
+    rows = [f"| {name} | {n} | {n / total:.1%} |" for name, n in counts.items()]
+    return "\n".join([f"| {title} | pairs | share |", "|---|---:|---:|", *rows])

@@ -1,0 +1,339 @@
+"""The report of a published version: one HTML page that needs nothing beside itself.
+
+The pairs are counted afresh from `version_pairs`; judgments and rollouts are read as they stood
+at the version's snapshot, so that what a report says of the data stays the same for ever. What
+only a run can know (the stages, the quota, the cost) comes from the `versions` row; whatever is
+absent there is shown as not recorded. The reward model and its exam are the newest ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+from engines.assets import find_asset
+from pipelines.lake.catalogue import Lake
+from pipelines.ship import figures
+from pipelines.ship.card import is_judged_by_embedded
+from pipelines.ship.publish import Published, find_version
+from pipelines.ship.train import TrainedModel, find_models_of
+from schemas.errors import AssayError
+
+TEMPLATE = "report/report.html.jinja"
+EXAMPLES = 8
+TEXT_CHARS = 4000
+OF_VERSION = "name = ? AND version = ?"
+
+JUDGES_SQL = """
+WITH prompts_of AS (SELECT DISTINCT prompt_id FROM version_pairs WHERE name = ? AND version = ?),
+said AS (
+    SELECT *, coalesce(p_a, 0.5) AS p, p IS DISTINCT FROM 0.5 AND NOT tie AS decided,
+           ("order" = 'ab') = (p > 0.5) AS took_first,
+           CASE WHEN NOT decided THEN 'tie' WHEN p > 0.5 THEN 'a' ELSE 'b' END AS verdict
+    FROM judgments AT (VERSION => {snapshot}) SEMI JOIN prompts_of USING (prompt_id)
+    WHERE kind = 'llm' AND response_b IS NOT NULL
+),
+twice AS (
+    SELECT annotator, count(*) AS both_orders,
+           count(*) FILTER (first.verdict = second.verdict) AS agree
+    FROM (FROM said WHERE valid AND "order" = 'ab') AS first
+    JOIN (FROM said WHERE valid AND "order" = 'ba') AS second
+        USING (annotator, prompt_id, response_a, response_b, sample_index)
+    WHERE first.criterion IS NOT DISTINCT FROM second.criterion
+    GROUP BY annotator
+),
+counted AS (
+    SELECT annotator, count(*) AS judgments, count(*) FILTER (NOT valid) AS invalid,
+           count(*) FILTER (valid AND decided AND "order" IS NOT NULL) AS decided,
+           count(*) FILTER (valid AND decided AND took_first) AS took_first
+    FROM said GROUP BY annotator
+)
+SELECT annotator, judgments, invalid, decided, took_first,
+       coalesce(both_orders, 0) AS both_orders, coalesce(agree, 0) AS agree
+FROM counted LEFT JOIN twice USING (annotator) ORDER BY annotator
+"""
+
+WRITERS_SQL = """
+WITH wrote AS (
+    SELECT DISTINCT response_id, policy FROM rollouts AT (VERSION => {snapshot})
+),
+sides AS (
+    SELECT chosen_id AS response_id, 1 AS chosen, 0 AS rejected
+    FROM version_pairs WHERE name = ? AND version = ?
+    UNION ALL
+    SELECT rejected_id, 0, 1 FROM version_pairs WHERE name = ? AND version = ?
+)
+SELECT policy, sum(chosen)::BIGINT AS chosen, sum(rejected)::BIGINT AS rejected
+FROM sides JOIN wrote USING (response_id) GROUP BY policy ORDER BY policy
+"""
+
+EXAMPLES_SQL = """
+SELECT pair_id, pair.category, pair.source, pair.licence, margin, tier, decided_by, annotators,
+       prompt.messages, chosen.content AS chosen, rejected.content AS rejected
+FROM (
+    SELECT *, row_number() OVER (PARTITION BY category ORDER BY pair_id) AS place
+    FROM version_pairs WHERE name = ? AND version = ? AND split IN ('train', 'gold-teach')
+) AS pair
+JOIN prompts AS prompt USING (prompt_id)
+JOIN responses AS chosen ON chosen.response_id = chosen_id
+JOIN responses AS rejected ON rejected.response_id = rejected_id
+ORDER BY place, pair.category, pair_id LIMIT ?
+"""
+
+
+class ReportFailed(AssayError):
+    """A report that could not be written; the message says where and why."""
+
+
+def build_report(lake: Lake, name: str, version: int | None = None, *, out: Path) -> Path:
+    """Write the report of `name` at `version` (the newest where it is None).
+
+    Args:
+        out: the file to write, or a folder that is there and gets `report.html`.
+
+    Returns:
+        The page. The same lake gives the same bytes.
+
+    Raises:
+        pipelines.ship.publish.VersionMissing: there is no such version.
+        ReportFailed: the file cannot be written.
+    """
+    page = render_report(gather_facts(lake, name, version))
+    path = out
+    try:
+        path = out / "report.html" if out.is_dir() else out
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(page, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ReportFailed(f"{path} cannot be written: {reason}; name another file") from error
+    return path
+
+
+def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str, Any]:
+    """Everything the page says, by the names that the template uses.
+
+    Raises:
+        pipelines.ship.publish.VersionMissing: there is no such version.
+    """
+    found = find_version(lake, name if version is None else f"{name}@{version}")
+    key = [found.name, found.version]
+    row = lake.query(f"FROM versions WHERE {OF_VERSION}", key).row(0, named=True)
+    metrics, cost, recipe = (_load(row.pop(column)) for column in ("metrics", "cost", "recipe"))
+    pairs = lake.query(
+        "SELECT pair.margin, pair.tier, pair.decided_by, pair.annotators, pair.category, "
+        "pair.source, pair.split, length(chosen.content) AS chosen_chars, "
+        "length(rejected.content) AS rejected_chars "
+        f"FROM (FROM version_pairs WHERE {OF_VERSION}) AS pair "
+        "LEFT JOIN responses AS chosen ON chosen.response_id = chosen_id "
+        "LEFT JOIN responses AS rejected ON rejected.response_id = rejected_id",
+        key,
+    )
+    stages = metrics.get("stages") or []
+    judges = lake.query(JUDGES_SQL.format(snapshot=int(row["snapshot"])), key)
+    writers = lake.query(WRITERS_SQL.format(snapshot=int(row["snapshot"])), key * 2)
+    categories = _hold_against_quota(pairs, "category", metrics.get("quota") or {})
+    model, curve = _find_model(lake, found)
+    exam, scores = _find_exam(lake, model)
+    return {
+        "version": row,
+        "cost": {**_share_cost(cost, row["rows"]), **cost},
+        "stages": stages,
+        "deciders": _count_deciders(pairs),
+        "tiers": sorted(pairs["tier"].unique()),
+        "writers": writers.to_dicts(),
+        "reference_share": _find_reference_share(metrics, writers, len(pairs)),
+        "embedded_labels": _count_embedded_labels(recipe, judges, pairs),
+        "judges": judges.to_dicts(),
+        "compositions": {
+            "category": categories.to_dicts(),
+            "source": _hold_against_quota(
+                pairs, "source", metrics.get("quota_source") or {}
+            ).to_dicts(),
+        },
+        "splits": pairs.group_by("split").len("pairs").sort("split").to_dicts(),
+        "lengths": [_describe(pairs[f"{side}_chars"], side) for side in ("chosen", "rejected")],
+        "margin": _describe(pairs["margin"], "margin"),
+        "longer_share": pairs.select(
+            (pl.col("chosen_chars") > pl.col("rejected_chars")).mean()
+        ).item(),
+        "model": {"model_id": model.model_id, "base": model.base, **model.metrics}
+        if model
+        else None,
+        "exam": exam,
+        "scores": scores.to_dicts(),
+        "examples": [
+            _cut_texts(pair) for pair in lake.query(EXAMPLES_SQL, [*key, EXAMPLES]).to_dicts()
+        ],
+        "recipe": yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True) if recipe else None,
+        "figures": {
+            "funnel": figures.plot_funnel(stages),
+            "flips": figures.plot_order_flips(
+                judges.select("annotator", "agree", flipped=pl.col("both_orders") - pl.col("agree"))
+            ),
+            "categories": figures.plot_categories(
+                categories.select(category="key", pairs="pairs", quota="wanted")
+            ),
+            "lengths": figures.plot_lengths(pairs["chosen_chars"], pairs["rejected_chars"]),
+            "margins": figures.plot_margins(pairs["margin"]),
+            "training": figures.plot_training(curve),
+            "exam": figures.plot_exam(scores),
+        },
+    }
+
+
+def render_report(facts: Mapping[str, Any]) -> str:
+    """The page that says `facts` (see `gather_facts`). Every text in it is escaped."""
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": _say_number, "share": _say_share, "seconds": _say_seconds}
+    template = environment.from_string(find_asset(TEMPLATE).read_text(encoding="utf-8"))
+    drawn = {key: Markup(svg) for key, svg in facts["figures"].items()}
+    return template.render({**facts, "figures": drawn}).lstrip()
+
+
+def _find_model(lake: Lake, version: Published) -> tuple[TrainedModel | None, pl.DataFrame]:
+    """The newest model of a version and its curve (`step`, `loss`, `accuracy`)."""
+    schema = {"step": pl.Float64, "loss": pl.Float64, "accuracy": pl.Float64}
+    model = next(iter(find_models_of(lake, version)), None)
+    points = (model.metrics.get("curve") if model else None) or []
+    curve = [{column: point.get(column) for column in schema} for point in points]
+    return model, pl.DataFrame(curve, schema=schema)
+
+
+def _find_exam(
+    lake: Lake, model: TrainedModel | None
+) -> tuple[dict[str, Any] | None, pl.DataFrame]:
+    """The newest exam of a model, and its scores (`name`, `score`, `ci_low`, `ci_high`, `n`)."""
+    columns = ("score", "ci_low", "ci_high")
+    schema = {"name": pl.String, **dict.fromkeys(columns, pl.Float64), "n": pl.Int64}
+    rows = lake.query(
+        "FROM exams WHERE model_id = ? ORDER BY created_at DESC, exam_id LIMIT 1",
+        [model.model_id if model else ""],
+    )
+    if not len(rows) or model is None:
+        return None, pl.DataFrame(schema=schema)
+    exam = rows.row(0, named=True)
+    exam["by_category"] = dict(sorted(_load(exam["by_category"]).items()))
+    scores = [
+        {"name": f"reward model ({model.base})", "n": exam["n"]} | {c: exam[c] for c in columns}
+    ]
+    for name, baseline in _load(exam["baselines"]).items():
+        row = {"name": name, "n": baseline.get("n", exam["n"])}
+        scores.append(row | {column: baseline.get(column) for column in columns})
+    return exam, pl.DataFrame(scores, schema=schema)
+
+
+def _count_deciders(pairs: pl.DataFrame) -> list[dict[str, Any]]:
+    """Who decided, with the pairs of each tier."""
+    rows: dict[str, dict[str, int]] = {}
+    counts = pairs.group_by("decided_by", "tier").len().sort("decided_by", "tier")
+    for decided_by, tier, count in counts.iter_rows():
+        rows.setdefault(decided_by, {})[tier] = count
+    return [{"decided_by": who, "by_tier": by_tier} for who, by_tier in rows.items()]
+
+
+def _find_reference_share(
+    metrics: Mapping[str, Any], writers: pl.DataFrame, pairs: int
+) -> float | None:
+    """The share of chosen responses that are reference answers, frozen or else counted."""
+    if metrics.get("reference_share") is not None:
+        return float(metrics["reference_share"])
+    if not len(writers) or not pairs:
+        return None
+    return float(writers.filter(policy="reference")["chosen"].sum() / pairs)
+
+
+def _count_embedded_labels(
+    recipe: Mapping[str, Any], judges: pl.DataFrame, pairs: pl.DataFrame
+) -> int:
+    """Pairs that an LLM judge had a say in, where the recipe judges with the embedded model."""
+    if not is_judged_by_embedded(recipe):
+        return 0
+    return pairs["annotators"].list.eval(pl.element().is_in(judges["annotator"])).list.any().sum()
+
+
+def _hold_against_quota(
+    pairs: pl.DataFrame, column: str, quota: Mapping[str, Mapping[str, Any]]
+) -> pl.DataFrame:
+    """`key`, `pairs`, `wanted` (null without a quota) and `short` (pairs missing), most first."""
+    schema = {"key": pl.String, "wanted": pl.Int64}
+    wanted = pl.DataFrame(
+        [{"key": key, "wanted": value.get("wanted")} for key, value in quota.items()], schema=schema
+    )
+    counted = pairs.group_by(pl.col(column).alias("key")).agg(
+        pl.len().cast(pl.Int64).alias("pairs")
+    )
+    return (
+        counted.join(wanted, on="key", how="full", coalesce=True)
+        .with_columns(pl.col("pairs").fill_null(0))
+        .with_columns(short=(pl.col("wanted") - pl.col("pairs")).clip(lower_bound=0))
+        .sort(["pairs", "key"], descending=[True, False])
+    )
+
+
+def _share_cost(cost: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """Tokens and seconds per kept pair, for a cost that names only totals."""
+    tokens = [cost[key] for key in ("tokens_in", "tokens_out") if cost.get(key) is not None]
+    seconds = cost.get("seconds")
+    return {
+        "tokens_per_pair": sum(tokens) / rows if tokens and rows else None,
+        "seconds_per_pair": seconds / rows if seconds is not None and rows else None,
+    }
+
+
+def _describe(values: pl.Series, name: str) -> dict[str, Any]:
+    """Least, quartiles, mean and most of `values`; each None where there are none."""
+    quartiles = {f"q{q}": values.quantile(q / 100, "linear") for q in (25, 50, 75)}
+    return {
+        "name": name,
+        "min": values.min(),
+        **quartiles,
+        "mean": values.mean(),
+        "max": values.max(),
+    }
+
+
+def _cut_texts(pair: dict[str, Any]) -> dict[str, Any]:
+    messages = [{**m, "content": _cut(m["content"])} for m in pair["messages"]]
+    return pair | {"messages": messages} | {k: _cut(pair[k]) for k in ("chosen", "rejected")}
+
+
+def _cut(text: str) -> str:
+    more = len(text) - TEXT_CHARS
+    return text if more <= 0 else f"{text[:TEXT_CHARS]}… ({more:,} more characters)"
+
+
+def _load(text: str | None) -> dict[str, Any]:
+    value = json.loads(text) if text else {}
+    return value if isinstance(value, dict) else {}
+
+
+def _say_number(value: float | None, digits: int = 0) -> str:
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def _say_share(part: float | None, whole: float | None = 1) -> str:
+    return "–" if part is None or not whole else f"{100 * part / whole:.1f} %"
+
+
+def _say_seconds(value: float | None) -> str:
+    if value is None:
+        return "–"
+    if value < 60:
+        return f"{value:.1f} s" if value >= 0.1 or value == 0 else f"{value:.3f} s"
+    minutes, seconds = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
