@@ -1,0 +1,139 @@
+"""The whole flow on a counting stub: second runs, changed policies, more prompts, wrong formats,
+down servers, broken recipes."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.lake.catalogue import open_lake
+from tests.conftest import make_recipe, run_assay, write_recipe
+from tests.stub_server import run_stub
+
+OPEN = {"open": {"model": "m", "count": 10, "max_tokens": 32}}
+
+
+def run(folder: Path, *more: str, **changes: Any) -> dict[str, Any]:
+    recipe = write_recipe(folder / "recipe.yaml", make_recipe(**changes))
+    done = run_assay(
+        "run", recipe, "--lake", folder / "lake", "--out", folder / "out", "--json", *more
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def count_kept(result: dict[str, Any], stage: str) -> int:
+    return next(s["kept"] for s in result["stages"] if s["stage"] == stage)
+
+
+@pytest.mark.timeout(600)
+def test_second_runs_cost_nothing_and_growth_costs_its_growth(tmp_path: Path) -> None:
+    with run_stub() as stub:
+        first = run(tmp_path, url=stub.url, prompts={"arithmetic": {"count": 12}, **OPEN})
+        asked = stub.stats()["requests"]
+        assert first["model_calls"] == asked > 0
+        assert first["new"] and first["rows"] > 20
+
+        started = time.monotonic()
+        second = run(tmp_path, url=stub.url, prompts={"arithmetic": {"count": 12}, **OPEN})
+        seconds = time.monotonic() - started
+        assert stub.stats()["requests"] == asked
+        assert (second["version"], second["fingerprint"], second["new"]) == (
+            first["version"], first["fingerprint"], False,
+        )  # fmt: skip
+        assert second["model_calls"] == 0
+        assert seconds < 60  # `make bench` measures it alone; here other tests share the cores
+
+        changed = run(
+            tmp_path,
+            url=stub.url,
+            prompts={"arithmetic": {"count": 12}, **OPEN},
+            label={"policy": "judge_only", "threshold": 0.7},
+        )
+        assert stub.stats()["requests"] == asked
+        assert changed["version"] == "small@2"
+
+        grown = run(tmp_path, url=stub.url, prompts={"arithmetic": {"count": 22}, **OPEN})
+        new = count_kept(grown, "dedup") - count_kept(first, "dedup")
+        assert new >= 5
+        assert grown["model_calls"] == 2 * new  # two rollouts each; a verifier decides the pairs
+        assert stub.stats()["requests"] == asked + 2 * new
+    with open_lake(tmp_path / "lake") as lake:
+        for table, key in (("rollouts", "rollout_id"), ("judgments", "judgment_id")):
+            row = lake.query(f"SELECT count(*) AS n, count(DISTINCT {key}) AS d FROM {table}")
+            assert row["n"][0] == row["d"][0] > 0
+
+
+def test_an_answer_in_a_wrong_format_is_one_invalid_judgment(tmp_path: Path) -> None:
+    with run_stub(wrong_format_contains="zoos still a good idea") as stub:
+        result = run(tmp_path, url=stub.url, prompts=OPEN)
+        judged = next(s for s in result["stages"] if s["stage"] == "judge")
+        assert judged["dropped"] == {}
+        again = run(tmp_path, url=stub.url, prompts=OPEN)
+        assert again["model_calls"] == 0
+    with open_lake(tmp_path / "lake") as lake:
+        rows = lake.query(
+            "SELECT valid, count(*) AS n FROM judgments GROUP BY valid ORDER BY valid"
+        )
+        counts = dict(rows.iter_rows())
+        assert counts[False] == 2  # the one pair of that prompt, in both orders
+        assert counts[True] == judged["kept"] - 2
+        bad = lake.query("SELECT p_a, reason FROM judgments WHERE NOT valid")
+        assert bad["p_a"].to_list() == [None, None]
+        assert "neither A nor B" in bad["reason"][0]
+        undecided = lake.query("SELECT rule FROM decisions WHERE action = 'to_review'")
+        assert "no_opinion" in undecided["rule"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("faults", "words"),
+    [
+        ({"always_rate": 1.0, "status": 429}, "answered none of the first"),
+        ({"always_rate": 1.0, "status": 500}, "answered none of the first"),
+        ({"garbage": True}, "garbage"),
+        ({"always_rate": 1.0, "status": 401}, "refuses the key"),
+    ],
+)
+def test_a_server_that_never_answers_ends_the_run_with_one_message(
+    tmp_path: Path, faults: dict[str, Any], words: str
+) -> None:
+    with run_stub(**faults) as stub:
+        models = {"m": {"model": "stub", "url": stub.url, "concurrency": 64, "max_tries": 1}}
+        recipe = make_recipe(models=models, prompts={"arithmetic": {"count": 100}})
+        file = write_recipe(tmp_path / "r.yaml", recipe)
+        done = run_assay("rollouts", file, "--lake", tmp_path / "lake")
+        synthesised = run_assay("synthesise", file, "--lake", tmp_path / "lake")
+        assert synthesised.returncode == 0
+        run_assay("dedup", file, "--lake", tmp_path / "lake")
+        done = run_assay("rollouts", file, "--lake", tmp_path / "lake")
+    assert done.returncode == 1
+    assert done.stderr.count("error: ") == 1 and "Traceback" not in done.stderr
+    assert words in done.stderr and stub.url in done.stderr
+
+
+def test_a_broken_recipe_is_one_message_and_exit_1(tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text("name: x\nprompts: {arithmetic: {cuont: 3}}\n")
+    done = run_assay("run", file, "--lake", tmp_path / "lake")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{file}: prompts.arithmetic.cuont: unknown key; did you mean 'count'" in done.stderr
+    assert "Traceback" not in done.stderr
+    absent = run_assay("run", "nowhere", "--lake", tmp_path / "lake")
+    assert absent.returncode == 1 and "no such recipe" in absent.stderr
+    assert run_assay("run").returncode == 2
+
+
+def test_publishing_applies_a_changed_cleaning_without_a_call(tmp_path: Path) -> None:
+    with run_stub() as stub:
+        first = run(tmp_path, url=stub.url)
+        asked = stub.stats()["requests"]
+        short = {"max_response_chars": 30}  # the stub's answers are longer, references are not
+        recipe = write_recipe(tmp_path / "recipe.yaml", make_recipe(stub.url, clean=short))
+        done = run_assay("publish", recipe, "--lake", tmp_path / "lake", "--json")
+        assert stub.stats()["requests"] == asked
+    assert first["rows"] > 0
+    assert done.returncode == 1 and "no pair is left to publish" in done.stderr
