@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from engines.chat import ServerUnreachable
+from pipelines.lake.calls import COMMIT_ROWS
 from pipelines.lake.catalogue import Lake, LakeError, open_lake
 from pipelines.lake.run import new_run
 from pipelines.make.rollouts import roll_out
@@ -153,9 +154,9 @@ def test_commits_come_by_the_clock_and_one_at_a_time(
 
     monkeypatch.setattr(lake, "append", append_slowly)
     run = new_run(progress=lambda _, done, total: shown.append((done, total)))
-    with run_stub() as stub:
+    with run_stub(delay_ms=100) as stub:  # 64 at a time: the clock strikes before there are 150
         summary = roll_out(lake, run, make_rollout_recipe(stub.url), make_prompts(200))
-    assert 0 < sizes[0] < 112  # the clock's
+    assert 0 < sizes[0] < COMMIT_ROWS
     assert sum(sizes) == count(lake, "rollouts") == summary.kept == 200
     assert shown[-1] == (200, 200)
 
