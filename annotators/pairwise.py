@@ -1,46 +1,54 @@
-"""The pairwise LLM judge: both orders, a constrained choice, and its log probabilities.
+"""The pairwise LLM judge: both orders, and a probability for each.
 
 A judge asked in one order has a favourite position (the embedded model answers "A" 40 times out
-of 40), so each pair is asked twice with the responses swapped and the two probabilities are
-averaged; both raw rows stay. (Zheng et al. 2023, "Judging LLM-as-a-judge", section 3.4.)
+of 40), so each pair is asked twice with the responses swapped and policies average the two; both
+raw rows stay. (Zheng et al. 2023, "Judging LLM-as-a-judge", section 3.4.)
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import jinja2
-
+from annotators.asking import Asked, ask, make_request, read_choice
+from annotators.talk import Item, Row, Talk, make_row, name_annotator, say_failure, together
+from annotators.templates import hash_templates, render_prompt, render_template
 from engines.chat import ChatRequest, ChatResult
 from engines.models import ResolvedModel
-from schemas.errors import AssayError
-from schemas.ids import hash_text, make_request_id
+from schemas.ids import make_seed
 
 CHOICES = ("A", "B")
-ORDERS = ("ab", "ba")
-SAMPLING = {"temperature": 0.0, "max_tokens": 2}
-
-
-class TemplateBroken(AssayError):
-    """A judge's template cannot be used; the message names the file and what is wrong."""
+Mode = Literal["choice", "vote", "reason"]
+Orders = Literal["both", "ab", "ba", "random"]
+VERDICT = "Which answer is better? Reply with the letter A or B."
 
 
 @dataclass(frozen=True)
 class PairwiseJudge:
-    """A judge: its model and its template (variables: prompt, first, second)."""
+    """A judge of pairs.
+
+    `template` shows `prompt`, `first` and `second`, the `reference` answer where there is one, and
+    asks for a letter, or in mode `reason` (the variable `reason` is true) for an analysis.
+
+    Modes: `choice` takes the probability of the letter; `vote` takes the letters of `k` samples as
+    1 or 0; `reason` lets the model write its reasons first and then takes the probability of the
+    letter. `orders` other than `both` asks once a pair, and says so in the specification.
+    """
 
     model: ResolvedModel
     template: str
+    mode: Mode = "choice"
+    k: int = 1
+    temperature: float = 0.0
+    orders: Orders = "both"
+    max_tokens: int = 256
 
     @property
     def annotator(self) -> str:
-        """Who speaks: another template or other weights are another judge. What a recipe calls it
-        is no part of it, so that a second recipe finds what this judge has said."""
-        return f"pairwise:{self.model.policy}:{hash_text(self.template)[:8]}"
+        """See `annotators.talk.name_annotator`."""
+        return name_annotator("pairwise", self.model, self.specification)
 
     @property
     def specification(self) -> dict[str, Any]:
@@ -50,80 +58,111 @@ class PairwiseJudge:
             "model": self.model.name,
             "revision": self.model.revision,
             "template": self.template,
+            "mode": self.mode,
+            "k": self.k,
+            "temperature": self.temperature,
+            "orders": self.orders,
             "choices": list(CHOICES),
-            "orders": list(ORDERS),
-            "sampling": SAMPLING,
+            **({"max_tokens": self.max_tokens} if self.mode == "reason" else {}),
         }
 
-    def make_request(
-        self, prompt: str, response_a: str, response_b: str, order: str
-    ) -> ChatRequest:
-        """The request that shows the pair in `order` (`ab` shows response_a first)."""
-        first, second = (response_a, response_b) if order == "ab" else (response_b, response_a)
-        text = _compile(self.template).render(prompt=prompt, first=first, second=second)
-        messages = [{"role": "user", "content": text}]
-        request_id = make_request_id(
-            model=self.model.name,
-            revision=self.model.revision,
-            messages=messages,
-            sampling=SAMPLING,
-            template=hash_text(self.template),
-            schema=list(CHOICES),
+    def talk(self, item: Item) -> Talk[list[Row]]:
+        """Two rows a sample, one an order."""
+        orders = choose_orders(self.orders, item)
+        rows = yield from together(
+            [self._judge(item, order, sample) for order in orders for sample in range(self.k)]
+        )
+        return rows
+
+    def _judge(self, item: Item, order: str, sample: int) -> Talk[Row]:
+        messages = [{"role": "user", "content": self._render(item, order)}]
+        before: tuple[ChatResult, ...] = ()
+        critique = None
+        if self.mode == "reason":
+            thinking = self._make(messages, order, sample, item, letter=False)
+            (thought,) = yield [thinking]
+            before, critique = (thought,), thought.text
+            if thought.error is not None:
+                why = say_failure(thought)
+                return make_row(self.annotator, item, before, reason=why, order=order,
+                                sample_index=sample)  # fmt: skip
+            messages += [
+                {"role": "assistant", "content": thought.text or "(no reasons)"},
+                {"role": "user", "content": VERDICT},
+            ]
+        asked: Asked[float] = yield from ask(
+            lambda talk: self._make(talk, order, sample, item), messages, read_letter
+        )
+        p_first = asked.value
+        return make_row(
+            self.annotator,
+            item,
+            (*before, *asked.results),
+            p_a=p_first if p_first is None or order == "ab" else 1.0 - p_first,
+            reason=asked.reason,
             order=order,
+            sample_index=sample,
+            critique=critique,
         )
-        return ChatRequest(
-            request_id, messages, SAMPLING, choices=CHOICES, top_logprobs=len(CHOICES)
+
+    def _render(self, item: Item, order: str) -> str:
+        first, second = item.contents if order == "ab" else reversed(item.contents)
+        return render_template(
+            self.template,
+            prompt=render_prompt(item.messages),
+            first=first,
+            second=second,
+            reference=item.answer,
+            reason=self.mode == "reason",
+        )
+
+    def _make(
+        self, messages: Any, order: str, sample: int, item: Item, letter: bool = True
+    ) -> ChatRequest:
+        sampling: dict[str, Any] = {
+            "temperature": self.temperature,
+            "max_tokens": 2 if letter else self.max_tokens,
+        }
+        if self.temperature > 0:
+            sampling["seed"] = make_seed("pairwise", item.target, order, sample)
+        return make_request(
+            self.model,
+            messages,
+            sampling,
+            template=hash_templates(self.template),
+            choices=CHOICES if letter else None,
+            top_logprobs=len(CHOICES) if letter and self.mode != "vote" else None,
+            order=order,
+            sample_index=sample,
         )
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """The probability that response_a is better, or the reason why the answer says nothing."""
+def choose_orders(orders: Orders, item: Item) -> tuple[str, ...]:
+    """The orders in which a pair is shown: `ab` shows the smaller response id first. `random` is
+    one order, which follows from the pair's id."""
+    if orders == "both":
+        return ("ab", "ba")
+    if orders == "random":
+        return ("ab" if make_seed("order", item.target) % 2 else "ba",)
+    return (orders,)
 
-    p_a: float | None
-    reason: str | None
 
+def read_letter(result: ChatResult) -> float:
+    """The probability of the first-shown response.
 
-def load_template(file: Path) -> str:
-    """Read a judge's template.
+    p = exp(l_A) / (exp(l_A) + exp(l_B)) over the two letters; where the server gave no log
+    probabilities, or the letter stands amid words, 1 or 0 by the letter.
 
     Raises:
-        TemplateBroken: not valid Jinja, or it does not show prompt, first and second.
+        annotators.asking.Unreadable: the answer is neither letter.
     """
-    text = file.read_text(encoding="utf-8")
-    try:
-        shown = _compile(text).render(prompt="⟦p⟧", first="⟦1⟧", second="⟦2⟧")
-    except jinja2.TemplateError as error:
-        raise TemplateBroken(f"{file}: {error}") from error
-    for mark, name in (("⟦p⟧", "prompt"), ("⟦1⟧", "first"), ("⟦2⟧", "second")):
-        if mark not in shown:
-            raise TemplateBroken(f"{file}: the template never shows {{{{ {name} }}}}")
-    return text
-
-
-def read_verdict(result: ChatResult, order: str) -> Verdict:
-    """What a judge's answer says of response_a.
-
-    p = exp(l_A) / (exp(l_A) + exp(l_B)) over the two choices; where the server gave no log
-    probabilities, 1 or 0 by the letter. Any other answer is unscored, never 0.
-    """
-    letter = result.text.strip()
-    if letter not in CHOICES:
-        return Verdict(None, f"neither A nor B: {result.text[:80]!r}")
-    p_first = 1.0 if letter == CHOICES[0] else 0.0
-    if result.first_logprobs:
+    letter = read_choice(result.text, CHOICES)
+    if result.first_logprobs and result.text.strip() in CHOICES:
         masses = _sum_masses(result.first_logprobs)
         total = sum(masses.values())
         if total > 0:
-            p_first = masses[CHOICES[0]] / total
-    return Verdict(p_first if order == "ab" else 1.0 - p_first, None)
-
-
-def render_prompt(messages: Sequence[Mapping[str, str]]) -> str:
-    """A conversation as a judge or a person reads it: one message plain, several with roles."""
-    if len(messages) == 1:
-        return messages[0]["content"]
-    return "\n\n".join(f"{m['role'].capitalize()}: {m['content']}" for m in messages)
+            return masses[CHOICES[0]] / total
+    return 1.0 if letter == CHOICES[0] else 0.0
 
 
 def _sum_masses(logprobs: Mapping[str, float]) -> dict[str, float]:
@@ -132,8 +171,3 @@ def _sum_masses(logprobs: Mapping[str, float]) -> dict[str, float]:
         if token.strip() in masses:
             masses[token.strip()] += math.exp(logprob)
     return masses
-
-
-def _compile(text: str) -> jinja2.Template:
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
-    return environment.from_string(text)

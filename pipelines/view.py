@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from annotators.pairwise import PairwiseJudge
+from annotators.talk import Judge
 from pipelines.clean.dedup import STAGE as DEDUP
 from pipelines.clean.dedup import keep_distinct, make_dedup_scope
 from pipelines.clean.filters import STAGE as FILTER
@@ -73,7 +73,7 @@ class View:
         return find_pairs(self.lake, self.recipe, self.rollouts)
 
     @cached_property
-    def judges(self) -> list[PairwiseJudge]:
+    def judges(self) -> list[Judge]:
         """The judges of the recipe."""
         return load_judges(self.recipe, self.base)
 

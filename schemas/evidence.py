@@ -77,8 +77,10 @@ class Judgments(Row):
     Pairwise: `response_a` < `response_b` by id, `p_a` in [0, 1] is the probability that
     `response_a` is better, `order` (`ab` or `ba`) says which was shown first, `tie` that the
     annotator called it a tie. Pointwise: `response_b` is null and `score` holds the number.
-    An opinion that could not be read has `valid` false, the reason in `reason`, and neither
-    `p_a` nor `score`. `detail` is JSON.
+    With a `criterion` the opinion is about that alone, and of a pair it may be a `score` (positive
+    where `response_a` is better). An opinion that could not be read has `valid` false, the reason
+    in `reason`, and neither `p_a` nor `score`. `gold` says that whoever recorded the opinion
+    vouches for it as the truth. `detail` is JSON.
     """
 
     judgment_id = dy.String(primary_key=True, min_length=1)
@@ -102,6 +104,7 @@ class Judgments(Row):
     tokens_out = dy.Int64(nullable=True, min=0)
     seconds = dy.Float64(nullable=True, min=0)
     request_id = dy.String(nullable=True)
+    gold = dy.Bool(nullable=True)
 
     @dy.rule()
     def kind_is_known(cls) -> pl.Expr:
@@ -121,10 +124,59 @@ class Judgments(Row):
 
     @dy.rule()
     def pairwise_has_probability(cls) -> pl.Expr:
-        """`p_a` speaks of pairs, `score` of single responses."""
+        """`p_a` speaks of pairs, `score` of single responses or of one criterion."""
+        scored = pl.col("response_b").is_null() | pl.col("criterion").is_not_null()
         return (pl.col("p_a").is_null() | pl.col("response_b").is_not_null()) & (
-            pl.col("score").is_null() | pl.col("response_b").is_null()
+            pl.col("score").is_null() | scored
         )
+
+
+class Answers(Row):
+    """One answer of a model that judges, as it came: what judgments and attributes are read from.
+
+    `annotator` is who asked first (two judges may ask the same question); `first_logprobs` is JSON,
+    the alternatives of the first token with their log probabilities.
+    """
+
+    request_id = dy.String(primary_key=True, min_length=1)
+    annotator = dy.String(min_length=1)
+    stage = dy.String(min_length=1)
+    prompt_id = dy.String(nullable=True)
+    text = dy.String()
+    finish_reason = dy.String(nullable=True)
+    tokens_in = dy.Int64(nullable=True, min=0)
+    tokens_out = dy.Int64(nullable=True, min=0)
+    logprob = dy.Float64(nullable=True)
+    first_logprobs = dy.String(nullable=True)
+    seconds = dy.Float64(nullable=True, min=0)
+
+
+class Attributes(Row):
+    """What a model says that a prompt asks for and that its two responses differ in (Skywork's
+    five attributes, and the difference).
+
+    `target` is the pair or the prompt; `difference` and `difference_kinds` are of pairs alone, and
+    call the responses A and B by their ids' order. What could not be read has `valid` false.
+    """
+
+    attributes_id = dy.String(primary_key=True, min_length=1)
+    target = dy.String(min_length=1)
+    prompt_id = dy.String(min_length=1)
+    annotator = dy.String(min_length=1)
+    task_category = dy.String(nullable=True)
+    objectivity = dy.String(nullable=True)
+    controversiality = dy.String(nullable=True)
+    desired_attributes = dy.List(dy.String(), nullable=True)
+    guideline = dy.String(nullable=True)
+    difference = dy.String(nullable=True)
+    difference_kinds = dy.List(dy.String(), nullable=True)
+    valid = dy.Bool()
+    reason = dy.String(nullable=True)
+    raw = dy.String(nullable=True)
+    tokens_in = dy.Int64(nullable=True, min=0)
+    tokens_out = dy.Int64(nullable=True, min=0)
+    seconds = dy.Float64(nullable=True, min=0)
+    request_id = dy.String(nullable=True)
 
 
 class Syntheses(Row):

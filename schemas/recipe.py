@@ -35,7 +35,9 @@ class ModelSpec(Part):
     """A model and where it answers.
 
     Without `url`, Assay starts vLLM itself (`embedded` is the 135M model that ships with it).
-    `api_key_env` is the *name* of the environment variable that holds the key.
+    `api_key_env` is the *name* of the environment variable that holds the key. `structured` false
+    is for a server that refuses `structured_outputs` and `response_format`: answers are then parsed
+    as they come.
     """
 
     model: str = EMBEDDED
@@ -44,6 +46,7 @@ class ModelSpec(Part):
     api_key_env: str | None = None
     concurrency: Annotated[int, Field(ge=1, le=4096)] = 32
     timeout_seconds: Annotated[float, Field(gt=0)] = 300
+    structured: bool = True
     max_tries: Annotated[int, Field(ge=1, le=20)] = 5
 
 
@@ -110,14 +113,28 @@ class RolloutSpec(Part):
 
 
 class JudgeSpec(Part):
-    """A pairwise judge: a model and a template under `judges/`, always asked in both orders.
+    """A judge: a method and a model. `docs/judges.md` says what each method does and costs.
 
-    `name` is what people call it; its opinions are known by the model and the template.
+    `name` is what people call it; its opinions are known by the model and all of its settings.
+    `template` replaces the method's own under `judges/`. `orders` other than `both` asks once a
+    pair and is recorded as such. `k` is samples, `max_tokens` of an answer that is not one letter.
     """
 
     name: Name = "pairwise"
     model: Name = EMBEDDED
-    template: str = "judges/pairwise.jinja"
+    method: Literal["pairwise", "yes_prob", "generative", "rubric"] = "pairwise"
+    template: str | None = None
+    mode: Literal["choice", "vote", "reason"] = "choice"
+    orders: Literal["both", "ab", "ba", "random"] = "both"
+    k: Annotated[int, Field(ge=1, le=256)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    max_tokens: Annotated[int, Field(ge=8)] = 256
+
+    @model_validator(mode="after")
+    def check_samples(self) -> JudgeSpec:
+        if self.mode == "vote" and not self.temperature:
+            raise ValueError("mode vote needs a temperature above 0: k equal answers are one")
+        return self
 
 
 class LabelSpec(Part):

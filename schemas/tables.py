@@ -13,11 +13,12 @@ import polars as pl
 from schemas import evidence, outcomes
 from schemas.row import Row
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised whenever a table is added or gets a column. An older lake is given what it lacks when it
 is opened, with null in its rows; a newer one is refused.
 
 2: `imports` has revision, settings and category.
+3: `answers` and `attributes`; `judgments` has gold.
 """
 
 TABLES: dict[str, type[Row]] = {
@@ -25,6 +26,8 @@ TABLES: dict[str, type[Row]] = {
     "responses": evidence.Responses,
     "rollouts": evidence.Rollouts,
     "judgments": evidence.Judgments,
+    "answers": evidence.Answers,
+    "attributes": evidence.Attributes,
     "syntheses": evidence.Syntheses,
     "reviews": evidence.Reviews,
     "decisions": outcomes.Decisions,

@@ -1,59 +1,75 @@
-"""Pairwise judging as a stage: every judge of the recipe on every pair no verifier decides."""
+"""Judging as a stage: every judge of the recipe on every pair no verifier decides."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from annotators.pairwise import ORDERS, PairwiseJudge, load_template, read_verdict, render_prompt
+from annotators.pairwise import PairwiseJudge
+from annotators.talk import Item, Judge, make_items
+from annotators.templates import load_template
 from engines.assets import find_asset
-from engines.chat import ChatResult
-from engines.models import open_endpoint, resolve_model
-from pipelines.lake.calls import Call, run_calls
+from engines.models import ResolvedModel, resolve_model
+from pipelines.label.talking import hold_talks
 from pipelines.lake.catalogue import Lake
-from pipelines.lake.run import Run, StageSummary
-from pipelines.make.rollouts import add_summaries
-from schemas.ids import make_judgment_id
-from schemas.recipe import Recipe
+from pipelines.lake.run import Run, StageSummary, add_summaries
+from schemas.recipe import JudgeSpec, Recipe
 
 STAGE = "judge"
 
 
-def load_judges(recipe: Recipe, base: Path | None) -> list[PairwiseJudge]:
+def load_judges(recipe: Recipe, base: Path | None) -> list[Judge]:
     """The judges of a recipe with their templates; one that it lists twice, by whatever names, is
     one judge.
 
     Raises:
-        engines.assets.AssetMissing, annotators.pairwise.TemplateBroken
+        engines.assets.AssetMissing, annotators.templates.TemplateBroken
     """
     judges = [
-        PairwiseJudge(
-            resolve_model(recipe.models[spec.model]),
-            load_template(find_asset(spec.template, base)),
-        )
+        LOADERS[spec.method](spec, resolve_model(recipe.models[spec.model]), base)
         for spec in recipe.judges
     ]
     return list({judge.annotator: judge for judge in judges}.values())
 
 
-def make_judge_calls(
-    judge: PairwiseJudge, prompts: pl.DataFrame, pairs: pl.DataFrame, rollouts: pl.DataFrame
-) -> list[Call]:
-    """Two calls, one an order, for every pair."""
-    messages = dict(prompts.select("prompt_id", "messages").iter_rows())
-    contents = dict(rollouts.select("response_id", "content").iter_rows())
-    calls = []
-    columns = ("pair_id", "prompt_id", "response_a", "response_b")
-    for pair_id, prompt_id, a, b in pairs.select(columns).iter_rows():
-        prompt = render_prompt(messages[prompt_id])
-        for order in ORDERS:
-            request = judge.make_request(prompt, contents[a], contents[b], order)
-            calls.append(Call(request, (pair_id, a, b, order), prompt_id))
-    return calls
+def _load_pairwise(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> Judge:
+    shows = ("prompt", "first", "second")
+    file = find_asset(spec.template or "judges/pairwise.jinja", base)
+    template = load_template(file, shows, reference=None, reason=False)
+    return PairwiseJudge(
+        model,
+        template,
+        mode=spec.mode,
+        k=spec.k or 1,
+        temperature=spec.temperature or 0.0,
+        orders=spec.orders,
+        max_tokens=spec.max_tokens,
+    )
+
+
+LOADERS: dict[str, Callable[[JudgeSpec, ResolvedModel, Path | None], Judge]] = {
+    "pairwise": _load_pairwise,
+}
+
+
+def make_pair_items(
+    prompts: pl.DataFrame, pairs: pl.DataFrame, rollouts: pl.DataFrame
+) -> list[Item]:
+    """The pairs that judges are asked about: all but those that a verifier decides."""
+    known = [name for name in ("category", "answer") if name in prompts.columns]
+    contents = rollouts.select("response_id", "content").unique("response_id")
+    frame = (
+        pairs.filter(pl.col("basis") != "verifier")
+        .join(prompts.select("prompt_id", "messages", *known), on="prompt_id")
+        .join(contents.rename({"response_id": "response_a", "content": "content_a"}),
+              on="response_a")
+        .join(contents.rename({"response_id": "response_b", "content": "content_b"}),
+              on="response_b")
+        .sort("pair_id")
+    )  # fmt: skip
+    return make_items(frame)
 
 
 def judge_pairs(
@@ -66,75 +82,16 @@ def judge_pairs(
     rollouts: pl.DataFrame,
     limit: int | None = None,
 ) -> StageSummary:
-    """Ask every judge about every pair without a verifier's word, in both orders.
+    """Ask every judge about every pair without a verifier's word.
 
     Which pairs are judged does not depend on the label policy, so that changing the policy costs
-    no call. `extra["invalid"]` counts the answers that said neither A nor B.
+    no call. The counts are of calls; `extra["invalid"]` counts the judgments that say nothing.
     """
-    todo = pairs.filter(pl.col("basis") != "verifier")
-    judges = load_judges(recipe, base)
-    who = [_describe(judge) for judge in judges]
-    lake.append({"annotators": who}, run=run, stage=STAGE, message="who judges")
+    items = make_pair_items(prompts, pairs, rollouts)
     summaries = []
-    for judge in judges:
-        summary = run_calls(
-            lake,
-            run,
-            stage=STAGE,
-            start=lambda judge=judge: open_endpoint(judge.model, run.tell),  # type: ignore[misc]
-            wanted=make_judge_calls(judge, prompts, todo, rollouts),
-            done_table="judgments",
-            to_rows=_make_to_rows(judge),
-            limit=limit,
-        )
+    for judge in load_judges(recipe, base):
+        summary = hold_talks(lake, run, stage=STAGE, judge=judge, items=items, limit=limit)
         summaries.append(summary)
         if limit is not None:
             limit -= summary.extra["calls"]
     return add_summaries(STAGE, summaries)
-
-
-def _describe(judge: PairwiseJudge) -> dict[str, Any]:
-    specification = json.dumps(judge.specification, ensure_ascii=False, sort_keys=True)
-    return {
-        "annotator": judge.annotator,
-        "snapshot": 0,
-        "kind": "llm",
-        "specification": specification,
-    }
-
-
-def _make_to_rows(
-    judge: PairwiseJudge,
-) -> Callable[[Call, ChatResult], dict[str, list[dict[str, Any]]]]:
-    def to_rows(call: Call, result: ChatResult) -> dict[str, list[dict[str, Any]]]:
-        pair_id, response_a, response_b, order = call.context
-        verdict = read_verdict(result, order)
-        row = {
-            "judgment_id": make_judgment_id(
-                judge.annotator,
-                pair_id,
-                criterion=None,
-                order=order,
-                sample_index=0,
-                origin=result.request_id,
-            ),
-            "annotator": judge.annotator,
-            "kind": "llm",
-            "prompt_id": call.prompt_id,
-            "response_a": response_a,
-            "response_b": response_b,
-            "p_a": verdict.p_a,
-            "tie": False,
-            "valid": verdict.p_a is not None,
-            "reason": verdict.reason,
-            "order": order,
-            "sample_index": 0,
-            "raw": result.text,
-            "tokens_in": result.tokens_in,
-            "tokens_out": result.tokens_out,
-            "seconds": result.seconds,
-            "request_id": result.request_id,
-        }
-        return {"judgments": [row]}
-
-    return to_rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from annotators.pairwise import PairwiseJudge
+from annotators.talk import Judge
 from pipelines.label.policies import POLICIES
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import Decided, decide_stage, make_scope
@@ -16,11 +16,11 @@ RULES = 1
 
 
 def find_judgments(
-    lake: Lake, recipe: Recipe, judges: list[PairwiseJudge], pairs: pl.DataFrame
+    lake: Lake, recipe: Recipe, judges: list[Judge], pairs: pl.DataFrame
 ) -> pl.DataFrame:
     """The judgments that speak of `pairs`: of verifiers, of people, of the recipe's judges and of
-    its imported pools. Of a person's revisions only the latest counts; one that was taken back is
-    gone."""
+    its imported pools, and `one_order`: by a judge that the recipe asks in one order only. Of a
+    person's revisions only the latest counts; one that was taken back is gone."""
     found = lake.query(
         "SELECT j.* FROM judgments j WHERE "
         "(j.response_b IS NULL AND (j.response_a IN (SELECT response_a FROM pairs) "
@@ -30,6 +30,7 @@ def find_judgments(
         pairs=pairs.select("response_a", "response_b"),
     )
     names = [judge.annotator for judge in judges]
+    one_order = [j.annotator for j in judges if j.specification.get("orders", "both") != "both"]
     pools = [f"import:{source.name}" for source in recipe.prompts.imports]
     imported = pl.col("annotator").str.starts_with("import:")
     mine = pl.col("annotator").str.split("/").list.first().is_in(pools)
@@ -46,11 +47,15 @@ def find_judgments(
         .sort("created_at", "detail", "judgment_id")  # one pull may bring several revisions
         .unique(["annotator", "response_a", "response_b"], keep="last")
     )
-    return pl.concat([ours.filter(~people), latest]).sort("judgment_id")
+    return (
+        pl.concat([ours.filter(~people), latest])
+        .with_columns(one_order=pl.col("annotator").is_in(one_order))
+        .sort("judgment_id")
+    )
 
 
 def apply_policy(
-    lake: Lake, recipe: Recipe, judges: list[PairwiseJudge], pairs: pl.DataFrame
+    lake: Lake, recipe: Recipe, judges: list[Judge], pairs: pl.DataFrame
 ) -> pl.DataFrame:
     """`pairs` with the columns of `pipelines.label.policies` and chosen_id, rejected_id,
     probability (of the likelier side) and margin (2 p - 1). A pair that waits for people has no

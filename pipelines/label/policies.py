@@ -4,8 +4,9 @@ A policy looks at opinions and says, for each pair, which response is preferred 
 that people must decide. Changing the policy costs no model call: the opinions stay what they are.
 
 Every policy takes `pairs` (pair_id, prompt_id, response_a, response_b), `judgments` (rows of the
-table; pointwise verdicts of verifiers and pairwise opinions) and the threshold, and gives one row
-a pair:
+table: pointwise verdicts of verifiers, pairwise opinions; `one_order` is true where the judge is
+asked in one order only, else its word counts when both are there) and the threshold, and gives one
+row a pair:
 
     pair_id, status, p_a, agreement, tier, decided_by, annotators, reason
 
@@ -171,9 +172,10 @@ def _collect_pairwise(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFr
     )
     per_order = valid.group_by(
         "response_a", "response_b", "kind", "annotator", pl.col("order").fill_null("-")
-    ).agg(pl.col("p_a").mean())
+    ).agg(pl.col("p_a").mean(), pl.col("one_order").first())
     per_annotator = per_order.group_by("response_a", "response_b", "kind", "annotator").agg(
-        pl.col("p_a").mean().round(DIGITS), pl.len().cast(pl.Int64).alias("orders")
+        pl.col("p_a").mean().round(DIGITS),
+        orders=pl.when(pl.col("one_order").first()).then(2).otherwise(pl.len()).cast(pl.Int64),
     )
     of_pool = pl.col("annotator").str.starts_with("import:")
     pool_voice = pl.col("kind").replace_strict(OF_POOL, default=None, return_dtype=pl.String)

@@ -24,7 +24,7 @@ from annotators.label_studio import (
     pull_annotations,
     push_tasks,
 )
-from annotators.pairwise import render_prompt
+from annotators.templates import render_prompt
 from engines.assets import find_asset
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import record_run

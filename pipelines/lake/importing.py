@@ -1,7 +1,8 @@
 """Importing a preference pool: every row of it is kept, dropped or quarantined, with its reason.
 
 The pool's own labels become judgments like anybody else's: `import:<name>` for its single label,
-`import:<name>/<who>` for the annotators it names. All ids follow from content, so importing the
+`import:<name>/<who>` for the annotators it names. A file of recorded opinions, one a row, is the
+layout `judgments` (see `pipelines.lake.opinions`). All ids follow from content, so importing the
 same pool again, or a later edition of it, adds only what is new. Importing the same file with
 another licence, category or layout makes a new revision of its rows in `imports`, and the latest
 revision of a row is the one that counts.
@@ -21,7 +22,7 @@ import polars as pl
 
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.intake import FILLED, STAGE, Edition, Intake, PoolRow, Tables, write_json
-from pipelines.lake.layouts import LAYOUTS, detect_layout, has_keys
+from pipelines.lake.layouts import KEYS, LAYOUTS, detect_layout, has_keys
 from pipelines.lake.readers import BadRow, ImportFailed, Pool, open_pool, read_rows
 from pipelines.lake.run import Run, StageSummary
 from schemas.recipe import ImportSource
@@ -50,8 +51,9 @@ def import_pool(
         What became of the rows of this file, whichever call imported them. Two rules drop a row:
         `identical_responses` (its prompt and response are there, but no pair) and `duplicate`
         (an earlier row has its pairs: what it says beyond that row, such as another verdict or
-        another model, is there all the same; an exact repeat says nothing twice). `extra` holds
-        the layout and what the rows hold: distinct `prompts` and `pairs`, and `judgments`.
+        another model, is there all the same; an exact repeat says nothing twice. Of recorded
+        opinions only such a repeat is a duplicate). `extra` holds the layout and what the rows
+        hold: distinct `prompts` and `pairs`, and `judgments`.
 
     Raises:
         ImportFailed: the file is missing, empty, unreadable as a whole or of an unknown layout.
@@ -63,7 +65,7 @@ def import_pool(
         layout, rows = _find_layout(pool, source.layout)
         edition, done, seen = _find_done(lake, source, pool.file_hash, layout)
         intake = Intake(source, edition, seen)
-        todo = ((number, row) for number, row in rows if number not in done)
+        todo = _skip_done(rows, done, intake)
         count = len(done)
         while chunk := list(islice(todo, CHUNK_ROWS)):
             tables: Tables = {table: [] for table in FILLED}
@@ -104,8 +106,8 @@ def _find_layout(pool: Pool, wanted: str) -> tuple[str, Iterator[tuple[int, Pool
             f"{', '.join(LAYOUTS)}"
         )
     raise ImportFailed(
-        f"{pool.shown}: its rows are not of the layout {wanted!r} (they have the keys {keys}); "
-        "give another layout, or auto"
+        f"{pool.shown}: its rows are not of the layout {wanted!r}, which needs "
+        f"{', '.join(KEYS[wanted])} (they have the keys {keys}); give another layout, or auto"
     )
 
 
@@ -128,6 +130,16 @@ def _find_done(
         return replace(edition, revision=revision + 1), set(), set()
     pairs = set(frame["pair_ids"].explode().drop_nulls())
     return replace(edition, revision=revision), set(frame["row"]), pairs
+
+
+def _skip_done(
+    rows: Iterator[tuple[int, PoolRow]], done: set[int], intake: Intake
+) -> Iterator[tuple[int, PoolRow]]:
+    for number, row in rows:
+        if number in done:
+            intake.remember(row)
+        else:
+            yield number, row
 
 
 def _to_frame(table: str, rows: list[dict[str, Any]]) -> pl.DataFrame:

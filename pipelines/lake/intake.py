@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.lake.layouts import Comparison, ImportedRow, read_row
+from pipelines.lake.layouts import OPINIONS, read_row
+from pipelines.lake.opinions import NO_MATTER
+from pipelines.lake.parts import Comparison, ImportedRow
 from pipelines.lake.readers import BadRow
 from schemas.ids import (
     hash_text,
@@ -43,13 +45,22 @@ class Edition:
 
 
 class Intake:
-    """Turns rows into table rows, and knows which pairs of the file have come already."""
+    """Turns rows into table rows, and knows what of the file has come already: the pairs of a
+    pool, the rows of recorded opinions."""
 
     def __init__(self, source: ImportSource, edition: Edition, seen_pairs: set[str]) -> None:
         self._source = source
         self._edition = edition
         self._licence = source.licence or "unknown"
-        self._seen = seen_pairs
+        self._recorded = edition.layout == OPINIONS
+        self._seen = set() if self._recorded else seen_pairs
+        self._added: set[str | tuple[str, str]] = set()
+
+    def remember(self, row: PoolRow) -> None:
+        """Take note of a row that an earlier call did. What a pool's rows have brought is known
+        from the lake; which opinions a file has said is known from its rows alone."""
+        if self._recorded and not isinstance(row, BadRow):
+            self._seen.add(self._hash_row(row))
 
     def add(self, tables: Tables, number: int, row: PoolRow) -> None:
         """Add what one input row comes to."""
@@ -71,23 +82,32 @@ class Intake:
             if response_ids[c.i] != response_ids[c.j]
         ]
         # The row's content, not its place: a longer edition of the file says nothing twice.
-        origin = f"{self._source.name}:{hash_text(write_json(row))}"
-        detail = json.dumps({"row": self._key(number)})
+        row_hash = self._hash_row(row)
+        origin = f"{self._source.name}:{row_hash}"
         for index, pair_id, comparison in opinions:
             judgment = self._make_judgment(pair_id, comparison, response_ids, f"{origin}:{index}")
+            detail = self._make_detail(number, comparison, response_ids)
             tables["judgments"].append({**judgment, "prompt_id": prompt_id, "detail": detail})
         pair_ids = list(dict.fromkeys(pair_id for _, pair_id, _ in opinions))
-        outcome, reason = self._decide(imported, pair_ids, len(opinions))
-        self._seen.update(pair_ids)
-        self._account(tables, number, outcome, reason, prompt_id, category, pair_ids, len(opinions))
+        brought = [row_hash] if self._recorded else pair_ids
+        outcome, reason = self._decide(imported, brought, len(opinions))
+        self._seen.update(brought)
+        said = 0 if self._recorded and outcome == "duplicate" else len(opinions)
+        licence = imported.licence or self._licence
+        self._account(tables, number, outcome, reason, licence, prompt_id, category, pair_ids, said)
+
+    def _hash_row(self, row: dict[str, Any]) -> str:
+        if self._recorded:
+            row = {k: v for k, v in row.items() if v is not None and k not in NO_MATTER}
+        return hash_text(write_json(row))
 
     def _decide(
-        self, imported: ImportedRow, pair_ids: list[str], opinions: int
+        self, imported: ImportedRow, brought: list[str], opinions: int
     ) -> tuple[str, str | None]:
         without = len(imported.comparisons) - opinions
         if imported.comparisons and not opinions:
             return "dropped", "identical_responses"
-        if pair_ids and self._seen.issuperset(pair_ids):
+        if brought and self._seen.issuperset(brought):
             return "duplicate", None
         if without:
             return "kept", f"identical responses in {without} of its comparisons"
@@ -103,24 +123,29 @@ class Intake:
         response_ids: list[str],
     ) -> None:
         source = self._source
-        tables["prompts"].append(
-            {
-                "prompt_id": prompt_id,
-                "messages": list(imported.messages),
-                "category": category,
-                "language": imported.language,
-                "source": source.name,
-                "licence": self._licence,
-                "context": imported.context,
-                "origin_id": self._key(number),
-            }
-        )
+        if prompt_id not in self._added:  # of many opinions on one pair, one brings the texts
+            self._added.add(prompt_id)
+            tables["prompts"].append(
+                {
+                    "prompt_id": prompt_id,
+                    "messages": list(imported.messages),
+                    "category": category,
+                    "language": imported.language,
+                    "source": source.name,
+                    "licence": imported.licence or self._licence,
+                    "context": imported.context,
+                    "origin_id": self._key(number),
+                }
+            )
         triples = zip(response_ids, imported.responses, imported.policies, strict=True)
         for response_id, content, named in triples:
+            policy = f"import:{source.name}/{named}" if named else f"import:{source.name}"
+            if (response_id, policy) in self._added:
+                continue
+            self._added.add((response_id, policy))
             tables["responses"].append(
                 {"response_id": response_id, "prompt_id": prompt_id, "content": content}
             )
-            policy = f"import:{source.name}/{named}" if named else f"import:{source.name}"
             request_id = make_id("import", source.name, policy, response_id)
             tables["rollouts"].append(
                 {
@@ -137,26 +162,50 @@ class Intake:
         self, pair_id: str, comparison: Comparison, response_ids: list[str], origin: str
     ) -> dict[str, Any]:
         first, second = response_ids[comparison.i], response_ids[comparison.j]
-        p_a = comparison.p_first
-        if p_a is not None and second < first:
-            p_a = 1 - p_a
+        p_a, order = comparison.p_first, comparison.order
+        if second < first:
+            p_a = None if p_a is None else 1 - p_a
+            order = None if order is None else order[::-1]
         suffix = comparison.annotator_suffix
         annotator = f"import:{self._source.name}" + (f"/{suffix}" if suffix else "")
         return {
             "judgment_id": make_judgment_id(
-                annotator, pair_id, criterion=None, order=None, sample_index=0, origin=origin
+                annotator,
+                pair_id,
+                criterion=comparison.criterion,
+                order=order,
+                sample_index=comparison.sample_index,
+                origin=origin,
             ),
             "annotator": annotator,
             "kind": comparison.kind,
             "response_a": min(first, second),
             "response_b": max(first, second),
+            "criterion": comparison.criterion,
             "p_a": p_a,
             "tie": comparison.tie,
             "valid": comparison.valid,
             "reason": comparison.reason,
-            "sample_index": 0,
+            "order": order,
+            "sample_index": comparison.sample_index,
+            "critique": comparison.critique,
             "raw": comparison.raw,
+            "gold": comparison.gold,
+            "tokens_in": comparison.tokens_in,
+            "tokens_out": comparison.tokens_out,
+            "seconds": comparison.seconds,
         }
+
+    def _make_detail(self, number: int, comparison: Comparison, response_ids: list[str]) -> str:
+        """The row that a judgment came from; of a recorded opinion also whether the row's A is the
+        judgment's B (as `raw` and `critique` have it), and the scores, turned round with it."""
+        detail: dict[str, Any] = {"row": self._key(number)}
+        if self._recorded:
+            detail["mirrored"] = response_ids[comparison.j] < response_ids[comparison.i]
+        if comparison.scores is not None:
+            scores = comparison.scores[::-1] if detail["mirrored"] else comparison.scores
+            detail["score_a"], detail["score_b"] = scores
+        return json.dumps(detail)
 
     def _quarantine(self, tables: Tables, number: int, reason: str, text: str) -> None:
         tables["quarantine"].append(
@@ -169,7 +218,7 @@ class Intake:
                 "row": text,
             }
         )
-        self._account(tables, number, "quarantined", reason)
+        self._account(tables, number, "quarantined", reason, self._licence)
 
     def _account(
         self,
@@ -177,6 +226,7 @@ class Intake:
         number: int,
         outcome: str,
         reason: str | None,
+        licence: str,
         prompt_id: str | None = None,
         category: str | None = None,
         pair_ids: Sequence[str] = (),
@@ -191,7 +241,7 @@ class Intake:
                 "settings": self._edition.settings,
                 "outcome": outcome,
                 "reason": reason,
-                "licence": self._licence,
+                "licence": licence,
                 "category": category,
                 "prompt_id": prompt_id,
                 "pair_ids": list(pair_ids),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,3 +108,20 @@ def merge_counts(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
         for name, count in part.items():
             total[name] = total.get(name, 0) + count
     return total
+
+
+def add_summaries(stage: str, parts: Sequence[StageSummary]) -> StageSummary:
+    """One summary for several parts or rounds of a stage that makes calls."""
+    extra: dict[str, Any] = {
+        key: sum(part.extra.get(key, 0) for part in parts)
+        for key in ("calls", "reused", "remaining", "tokens_in", "tokens_out", "invalid")
+        if any(key in part.extra for part in parts) or key != "invalid"
+    }
+    return StageSummary(
+        stage=stage,
+        rows_in=sum(part.rows_in for part in parts),
+        kept=sum(part.kept for part in parts),
+        dropped=merge_counts(part.dropped for part in parts),
+        seconds=sum(part.seconds for part in parts),
+        extra={**extra, "failures": merge_counts(part.extra.get("failures", {}) for part in parts)},
+    )

@@ -12,7 +12,7 @@ from engines.chat import ChatRequest, ChatResult
 from engines.models import ResolvedModel, open_endpoint, resolve_model
 from pipelines.lake.calls import Call, run_calls
 from pipelines.lake.catalogue import Lake
-from pipelines.lake.run import Run, StageSummary, merge_counts
+from pipelines.lake.run import Run, StageSummary, add_summaries
 from schemas.ids import make_id, make_request_id, make_response_id, make_seed
 from schemas.recipe import Recipe, RolloutSpec
 
@@ -71,22 +71,6 @@ def roll_out(
         if limit is not None:
             limit -= summary.extra["calls"]
     return add_summaries(STAGE, summaries)
-
-
-def add_summaries(stage: str, parts: list[StageSummary]) -> StageSummary:
-    """One summary for several rounds of calls of a stage."""
-    extra: dict[str, Any] = {
-        key: sum(part.extra.get(key, 0) for part in parts)
-        for key in ("calls", "reused", "remaining", "tokens_in", "tokens_out")
-    }
-    return StageSummary(
-        stage=stage,
-        rows_in=sum(part.rows_in for part in parts),
-        kept=sum(part.kept for part in parts),
-        dropped=merge_counts(part.dropped for part in parts),
-        seconds=sum(part.seconds for part in parts),
-        extra={**extra, "failures": merge_counts(part.extra.get("failures", {}) for part in parts)},
-    )
 
 
 def find_rollouts(lake: Lake, recipe: Recipe, prompts: pl.DataFrame) -> pl.DataFrame:

@@ -10,7 +10,6 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.label.judging import make_judge_calls
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run, StageSummary
 from pipelines.make.growing import make_growing_calls
@@ -164,21 +163,21 @@ def measure(view: View, content: pl.DataFrame, stages: Sequence[StageSummary]) -
 
 def measure_cost(view: View, rows: int) -> dict[str, Any]:
     """Tokens and seconds of the calls behind a version (paid for in whichever run), in all and
-    per kept pair. `seconds` are the requests' own, added up; many ran at once."""
+    per kept pair: of its prompts, its rollouts, and its judges on its prompts. `seconds` are the
+    requests' own, added up; many ran at once."""
     calls = [c.request.request_id for c in make_growing_calls(view.recipe, view.base)]
-    for judge in view.judges:
-        pairs = view.pairs.filter(pl.col("basis") != "verifier")
-        made = make_judge_calls(judge, view.prompts, pairs, view.rollouts)
-        calls += [call.request.request_id for call in made]
     calls += view.all_rollouts["request_id"].to_list()
+    judges = [judge.annotator for judge in view.judges]
+    columns = "request_id, tokens_in, tokens_out, seconds"
     frame = view.lake.query(
         "SELECT count(*) AS calls, sum(tokens_in) AS tokens_in, sum(tokens_out) AS tokens_out, "
-        "sum(seconds) AS seconds FROM ("
-        "SELECT request_id, tokens_in, tokens_out, seconds FROM syntheses UNION ALL "
-        "SELECT request_id, tokens_in, tokens_out, seconds FROM rollouts UNION ALL "
-        "SELECT request_id, tokens_in, tokens_out, seconds FROM judgments) "
-        "SEMI JOIN wanted USING (request_id) WHERE tokens_out IS NOT NULL",
+        f"sum(seconds) AS seconds FROM (SELECT {columns} FROM syntheses SEMI JOIN wanted "
+        f"USING (request_id) UNION ALL SELECT {columns} FROM rollouts SEMI JOIN wanted "
+        f"USING (request_id) UNION ALL SELECT {columns} FROM answers SEMI JOIN judged "
+        "USING (prompt_id) WHERE list_contains(?, annotator)) WHERE tokens_out IS NOT NULL",
+        [judges],
         wanted=pl.DataFrame({"request_id": calls}, schema={"request_id": pl.String}),
+        judged=view.pairs.filter(pl.col("basis") != "verifier").select("prompt_id").unique(),
     ).row(0, named=True)
     tokens_in, tokens_out = int(frame["tokens_in"] or 0), int(frame["tokens_out"] or 0)
     seconds = float(frame["seconds"] or 0.0)

@@ -9,13 +9,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipelines.label.judging import judge_pairs, load_judges, make_judge_calls
+from pipelines.label.judging import judge_pairs, load_judges
 from pipelines.label.labelling import apply_policy
 from pipelines.label.pairs import PAIR_SCHEMA
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.run import StageSummary, new_run
 from schemas.ids import make_pair_id, make_prompt_id, make_response_id
-from schemas.recipe import Recipe
+from schemas.recipe import JudgeSpec, Recipe
 from tests.conftest import make_recipe
 from tests.stub_server import run_stub
 
@@ -57,31 +57,61 @@ def judge(lake: Lake, recipe: Recipe, work: tuple[Any, ...], **run: Any) -> Stag
 
 def test_one_answer_in_a_wrong_format_is_one_invalid_judgment_of_2000(lake: Lake) -> None:
     work = make_work(PAIRS)
-    prompts, pairs, rollouts = work
-    calls = make_judge_calls(
-        load_judges(make_judge_recipe("http://127.0.0.1:1/v1"), None)[0], prompts, pairs, rollouts
-    )
-    assert len(calls) == 2 * PAIRS
-    spoilt = calls[777]
-    with run_stub(wrong_format_contains=json.dumps(spoilt.request.messages)) as stub:
+    with run_stub(wrong_format_contains="[Answer A]\\nAnswer 777 of one kind.") as stub:
         recipe = make_judge_recipe(stub.url)
         summary = judge(lake, recipe, work)
-        assert (summary.rows_in, summary.kept, summary.dropped) == (2000, 2000, {})
+        # the answer is sent back once; it comes back no better
+        assert (summary.rows_in, summary.kept, summary.dropped) == (2001, 2001, {})
+        assert (summary.extra["calls"], summary.extra["invalid"]) == (2001, 1)
         valid = lake.query("SELECT count(*) AS n FROM judgments WHERE valid AND p_a IS NOT NULL")
         assert valid["n"][0] == 1999
-        bad = lake.query(
-            'SELECT p_a, raw, reason, "order", prompt_id FROM judgments WHERE NOT valid'
-        )
-        assert bad.rows() == [
-            (None, "neither, sorry", "neither A nor B: 'neither, sorry'", spoilt.context[3],
-             spoilt.prompt_id)
-        ]  # fmt: skip
+        bad = lake.query("SELECT p_a, raw, reason, prompt_id FROM judgments WHERE NOT valid")
+        prompt_id = make_prompt_id([{"role": "user", "content": "Which is better, 777?"}])
+        assert bad.rows() == [(None, "neither, sorry", "none of A, B: 'neither, sorry'", prompt_id)]
         # what was answered is paid for: an invalid answer is not asked for again, ever
         asked = stub.stats()["requests"]
-        assert asked == 2000
+        assert asked == 2001
         assert judge(lake, recipe, work).extra["calls"] == 0
         assert judge(lake, recipe, work, retry_failed=True).extra["calls"] == 0
         assert stub.stats()["requests"] == asked
+
+
+def test_a_call_that_fails_is_a_failure_and_an_invalid_judgment_until_it_is_retried(
+    lake: Lake,
+) -> None:
+    work = make_work(50)
+    with run_stub(fail_contains="[Answer A]\\nAnswer 7 of one kind.", status=500) as stub:
+        summary = judge(lake, make_judge_recipe(stub.url), work)
+        assert (summary.rows_in, summary.kept) == (100, 99)
+        assert (summary.dropped, summary.extra["invalid"]) == ({"call_failed": 1}, 1)
+        again = judge(lake, make_judge_recipe(stub.url), work)
+        assert (again.extra["calls"], again.extra["invalid"]) == (0, 1)
+    valid = "SELECT valid, count(*) FROM judgments GROUP BY valid ORDER BY valid"
+    assert lake.query(valid).rows() == [(False, 1), (True, 99)]
+    with run_stub() as healthy:
+        healed = judge(lake, make_judge_recipe(healthy.url), work, retry_failed=True)
+        assert (healed.extra["calls"], healed.extra["invalid"]) == (1, 0)
+    assert lake.query(valid).rows() == [(False, 1), (True, 100)]
+
+
+def test_reasons_and_verdicts_resume_from_the_answers_in_the_lake(lake: Lake) -> None:
+    """Two rounds of calls, cut into chunks as the flow does, and nothing asked twice."""
+    work = make_work(30)
+    with run_stub() as stub:
+        spec = {"model": "m", "mode": "reason", "max_tokens": 32}
+        recipe = make_judge_recipe(stub.url).model_copy(
+            update={"judges": [JudgeSpec.model_validate(spec)]}
+        )
+        parts, limit = [], 25
+        while not parts or parts[-1].extra["remaining"]:
+            assert len(parts) < 10
+            parts.append(judge_pairs(lake, new_run(), recipe, None, *work, limit))
+        assert sum(part.extra["calls"] for part in parts) == 120
+        stats = stub.stats()
+        assert (stats["requests"], stats["repeated"]) == (120, 0)
+    rows = lake.query("SELECT critique, valid FROM judgments")
+    assert len(rows) == 60 and rows["valid"].all()
+    assert rows["critique"].str.starts_with("An answer of").all()
 
 
 def test_pairs_that_a_verifier_decides_are_not_judged(lake: Lake) -> None:

@@ -37,7 +37,8 @@ policies = st.sampled_from(sorted(POLICIES))
 
 
 def make_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=polars_schema("judgments"))
+    schema = {**polars_schema("judgments"), "one_order": pl.Boolean()}
+    return pl.DataFrame([{"one_order": False, **row} for row in rows], schema=schema)
 
 
 def verdict(response: str, score: float | None) -> dict[str, Any]:
@@ -264,3 +265,9 @@ def test_a_majority_decides_and_its_size_is_told() -> None:
 def test_a_criterion_is_not_an_overall_preference() -> None:
     rows = [{**row, "criterion": "tone"} for row in both_orders(1.0, 1.0)]
     assert verifier_first(PAIRS[:1], make_frame(rows), 0.6)["reason"][0] == "no_opinion"
+
+
+def test_one_order_is_enough_of_a_judge_that_is_asked_in_one() -> None:
+    half = {**opinion("llm", 0.9, "ba"), "one_order": True}
+    (row,) = verifier_first(PAIRS.head(1), make_frame([half]), 0.6).to_dicts()
+    assert (row["status"], row["p_a"], row["decided_by"]) == ("labelled", 0.9, "llm")

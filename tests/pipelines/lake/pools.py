@@ -56,6 +56,14 @@ FINEGRAINED = {
     "preference": [1, 2, 0, 1, 1, 9],
     "feedback": {"errors": []},
 }
+OPINION = {
+    "annotator": "ann",
+    "kind": "human",
+    "prompt": "Why?",
+    "response_a": "Because.",
+    "response_b": "No.",
+    "verdict": "A",
+}
 EXAMPLES = {
     "trl": TRL,
     "trl_implicit": IMPLICIT,
@@ -63,6 +71,7 @@ EXAMPLES = {
     "ultrafeedback": ULTRA,
     "pandalm": PANDALM,
     "finegrained": FINEGRAINED,
+    "judgments": OPINION,
 }
 
 

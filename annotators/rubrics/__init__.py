@@ -1,0 +1,1 @@
+"""Judging by stated criteria: rubrics, checks, policies and failure taxonomies."""

@@ -1,0 +1,148 @@
+"""Judges at work in the lake: every answer is kept in `answers`, and judgments follow from those.
+
+A conversation may take several rounds (reasons, then a verdict; an answer that had to be mended).
+Each round is wanted minus done over the requests that it waits for; a killed or repeated stage
+replays the rounds it has from `answers`, without a call. A judge that learns to read what it could
+not reads it from there too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+import polars as pl
+
+from annotators.talk import Conversation, Item, Judge, Row
+from engines.chat import ChatResult
+from engines.models import open_endpoint
+from pipelines.lake.calls import Call, run_calls
+from pipelines.lake.catalogue import Lake
+from pipelines.lake.run import Run, StageSummary, add_summaries
+
+ROWS_A_COMMIT = 10_000
+
+
+def hold_talks(
+    lake: Lake,
+    run: Run,
+    *,
+    stage: str,
+    judge: Judge,
+    items: Sequence[Item],
+    table: str = "judgments",
+    limit: int | None = None,
+) -> StageSummary:
+    """Let a judge judge every item, as far as `limit` calls reach.
+
+    Args:
+        table: where the rows of finished conversations go.
+
+    Returns:
+        A summary over requests, as `pipelines.lake.calls.run_calls` gives it. `extra["invalid"]`
+        counts the rows that are not valid.
+    """
+    describe_judge(lake, run, stage, judge)
+    talks = [Conversation(judge, item) for item in items]
+    invalid = _write(lake, run, stage, table, talks)
+    rounds: list[StageSummary] = []
+    while waiting := [talk for talk in talks if talk.rows is None]:
+        wanted = [
+            Call(request, judge.annotator, talk.item.prompt_id)
+            for talk in waiting
+            for request in talk.waiting
+        ]
+        summary = run_calls(
+            lake,
+            run,
+            stage=stage,
+            start=lambda: open_endpoint(judge.model, run.tell),
+            wanted=wanted,
+            done_table="answers",
+            to_rows=lambda call, result: {"answers": [_make_answer(stage, call, result)]},
+            limit=limit,
+        )
+        rounds.append(summary)
+        answers = find_answers(lake, [call.request.request_id for call in wanted])
+        for talk in waiting:
+            talk.feed(answers)
+        invalid += _write(lake, run, stage, table, waiting)
+        if limit is not None:
+            limit -= summary.extra["calls"]
+        if summary.extra["remaining"]:
+            break
+    summary = add_summaries(stage, rounds)
+    return replace(summary, extra={**summary.extra, "invalid": invalid})
+
+
+def describe_judge(lake: Lake, run: Run, stage: str, judge: Judge) -> None:
+    """Write down who judges, once."""
+    row = {
+        "annotator": judge.annotator,
+        "snapshot": 0,
+        "kind": "llm",
+        "specification": json.dumps(judge.specification, ensure_ascii=False, sort_keys=True),
+    }
+    lake.append({"annotators": [row]}, run=run, stage=stage, message="who judges")
+
+
+def find_answers(lake: Lake, request_ids: Sequence[str]) -> dict[str, ChatResult]:
+    """What the lake has of these requests: their answers, and of those without one the failure
+    that was last."""
+    wanted = pl.DataFrame({"request_id": request_ids}, schema={"request_id": pl.String}).unique()
+    failed = lake.query(
+        "SELECT request_id, cause, detail, tries, seconds FROM failures "
+        "SEMI JOIN wanted USING (request_id) "
+        "QUALIFY row_number() OVER (PARTITION BY request_id ORDER BY attempt DESC) = 1",
+        wanted=wanted,
+    )
+    found = {
+        row["request_id"]: ChatResult(
+            row["request_id"],
+            seconds=row["seconds"] or 0.0,
+            tries=row["tries"],
+            error=row["cause"],
+            error_detail=row["detail"],
+        )
+        for row in failed.iter_rows(named=True)
+    }
+    answered = lake.query("FROM answers SEMI JOIN wanted USING (request_id)", wanted=wanted)
+    for row in answered.iter_rows(named=True):
+        found[row["request_id"]] = ChatResult(
+            row["request_id"],
+            text=row["text"],
+            finish_reason=row["finish_reason"],
+            tokens_in=row["tokens_in"],
+            tokens_out=row["tokens_out"],
+            logprob=row["logprob"],
+            first_logprobs=json.loads(row["first_logprobs"]) if row["first_logprobs"] else None,
+            seconds=row["seconds"] or 0.0,
+        )
+    return found
+
+
+def _make_answer(stage: str, call: Call, result: ChatResult) -> Row:
+    first = result.first_logprobs
+    return {
+        "request_id": result.request_id,
+        "annotator": call.context,
+        "stage": stage,
+        "prompt_id": call.prompt_id,
+        "text": result.text,
+        "finish_reason": result.finish_reason,
+        "tokens_in": result.tokens_in,
+        "tokens_out": result.tokens_out,
+        "logprob": result.logprob,
+        "first_logprobs": json.dumps(dict(first), ensure_ascii=False) if first else None,
+        "seconds": result.seconds,
+    }
+
+
+def _write(lake: Lake, run: Run, stage: str, table: str, talks: Sequence[Conversation]) -> int:
+    """Add the rows of those that are through; returns how many of them are not valid."""
+    rows = [row for talk in talks for row in talk.rows or ()]
+    for start in range(0, len(rows), ROWS_A_COMMIT):
+        part = rows[start : start + ROWS_A_COMMIT]
+        lake.append({table: part}, run=run, stage=stage, message=f"{len(part)} judgments")
+    return sum(not row["valid"] for row in rows)
