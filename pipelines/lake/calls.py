@@ -2,7 +2,8 @@
 
 A killed run loses at most `UNCOMMITTED` results plus the requests in flight; everything else is
 in the lake and is never asked for again. A call that ends without a result becomes a row in
-`failures` and is tried again only when asked, once a run.
+`failures` and is tried again only when asked, once a run; but calls that end so while the server
+answers nothing at all say more of the server than of themselves, and leave no row.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from engines.chat import (
     ChatRequest,
     ChatResult,
     Endpoint,
+    ServerUnreachable,
     stream_results,
 )
 from pipelines.lake.catalogue import Lake, LakeError
@@ -30,6 +32,8 @@ UNCOMMITTED = 256
 COMMIT_ROWS = 150
 GATHERED = UNCOMMITTED - WAITING_RESULTS - COMMIT_ROWS  # while a commit runs
 COMMIT_SECONDS = 5.0
+UNANSWERED = 10
+"""So many failures and no answer are the server's fault."""
 
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -69,7 +73,8 @@ def run_calls(
         (made now), `reused`, `remaining`, `failures` by cause, `tokens_in`, `tokens_out`.
 
     Raises:
-        engines.chat.ServerUnreachable: the server is down; what it had answered is committed.
+        engines.chat.ServerUnreachable: the server is down, or answered none of `UNANSWERED` calls
+            or more; what it had answered is committed.
         LakeError: the lake cannot be written.
     """
     started = time.monotonic()
@@ -164,6 +169,8 @@ class _Committer:
         self._total = total
         self._committed = 0
         self._buffer: list[tuple[Call, ChatResult]] = []
+        self._held: list[tuple[Call, ChatResult]] = []  # failures before the first answer
+        self._answered = run.retry_failed  # who asks for failures again wants them counted
         self._oldest = 0.0
         self._commit: asyncio.Task[int] | None = None
         self._turn = asyncio.Lock()
@@ -173,6 +180,7 @@ class _Committer:
 
         Raises:
             LakeError: a commit failed, whoever started it.
+            ServerUnreachable: see `run_calls`.
         """
         by_id = {call.request.request_id: call for call in calls}
         requests = (call.request for call in calls)
@@ -183,15 +191,14 @@ class _Committer:
                 async for result in results:
                     came += 1
                     self._tally.add(result)
-                    if not self._buffer:
-                        self._oldest = time.monotonic()
-                    self._buffer.append((by_id[result.request_id], result))
+                    self._take(by_id[result.request_id], result)
                     if len(self._buffer) >= GATHERED:
                         await self._wait()
                     if len(self._buffer) >= COMMIT_ROWS:
                         await self._flush()
                     if ticker.done():
                         break  # its commit failed
+            self._release(endpoint)
         finally:
             ticker.cancel()
             await asyncio.wait([ticker])
@@ -205,6 +212,29 @@ class _Committer:
                 f"{self._stage}: {came} results came and {self._committed} were committed; run "
                 "the same command again"
             )
+
+    def _take(self, call: Call, result: ChatResult) -> None:
+        self._answered = self._answered or result.error is None
+        if not self._answered:
+            self._held.append((call, result))
+            return
+        if not self._buffer:
+            self._oldest = time.monotonic()
+        self._buffer += [*self._held, (call, result)]
+        self._held = []
+
+    def _release(self, endpoint: Endpoint) -> None:
+        """Let go of failures that no answer followed: few are rows, many are an outage."""
+        held, self._held = self._held, []
+        if len(held) >= UNANSWERED:
+            last = held[-1][1]
+            raise ServerUnreachable(
+                f"{endpoint.url} answered none of {len(held)} requests (last: {last.error}: "
+                f"{(last.error_detail or '')[:200]}); look at the server's log, then run the same "
+                "command again. If it is these requests that it cannot answer, --retry-failed "
+                "records them as failures"
+            )
+        self._buffer += held
 
     async def _tick(self) -> None:
         while True:

@@ -96,6 +96,28 @@ def test_results_are_committed_before_a_server_dies(lake: Lake) -> None:
     assert 300 <= count(lake, "rollouts") < 600
 
 
+@pytest.mark.parametrize("n", [30, 300])
+@pytest.mark.parametrize(
+    "faults", [{"fail_contains": "question", "status": 429}, {"garbage": True}]
+)
+def test_an_outage_costs_no_request_its_turn(lake: Lake, n: int, faults: dict[str, Any]) -> None:
+    """A server that answers nothing is the fault; a mended one is asked for everything."""
+    prompts = make_prompts(n)
+    with run_stub(**faults) as stub, pytest.raises(ServerUnreachable, match="answered none of"):
+        roll_out(lake, new_run(), make_rollout_recipe(stub.url, max_tries=1), prompts)
+    assert (count(lake, "rollouts"), count(lake, "failures")) == (0, 0)
+    with run_stub() as healthy:
+        mended = roll_out(lake, new_run(), make_rollout_recipe(healthy.url), prompts)
+    assert (mended.extra["calls"], mended.kept, mended.dropped) == (n, n, {})
+
+
+def test_a_few_requests_that_alone_fail_are_failures(lake: Lake) -> None:
+    with run_stub(fail_contains="unlucky", status=500) as stub:
+        recipe = make_rollout_recipe(stub.url, max_tries=1)
+        summary = roll_out(lake, new_run(), recipe, make_prompts(3, unlucky=3))
+    assert (summary.dropped, count(lake, "failures")) == ({"call_failed": 3}, 3)
+
+
 def test_limits_leave_the_rest_for_later(lake: Lake) -> None:
     prompts = make_prompts(50)
     with run_stub() as stub:
