@@ -159,13 +159,10 @@ def read_choice(text: str, choices: Sequence[str]) -> str:
     if marked and marked[-1] in choices:
         return str(marked[-1])
     words = "|".join(re.escape(choice) for choice in choices)
-    stated = re.findall(
-        rf"(?:verdict|answer|better|winner|choice)\W{{1,4}}(?:is\W{{1,3}})?({words})\b", text,
-        re.IGNORECASE,
-    )  # fmt: skip
-    known = {choice.lower(): choice for choice in choices}
+    said = r"(?:[Vv]erdict|[Aa]nswer|[Bb]etter|[Ww]inner|[Cc]hoice)"
+    stated = re.findall(rf"{said}\W{{1,4}}(?:is\W{{1,3}})?({words})\b", text)
     if stated:
-        return known[stated[-1].lower()]
+        return str(stated[-1])
     raise Unreadable(f"none of {', '.join(choices)}: {text[:80]!r}")
 
 

@@ -20,6 +20,7 @@ from engines.models import ResolvedModel
 from schemas.ids import make_seed
 
 CHOICES = ("A", "B")
+ALTERNATIVES = 20
 Mode = Literal["choice", "vote", "reason"]
 Orders = Literal["both", "ab", "ba", "random"]
 VERDICT = "Which answer is better? Reply with the letter A or B."
@@ -63,6 +64,7 @@ class PairwiseJudge:
             "temperature": self.temperature,
             "orders": self.orders,
             "choices": list(CHOICES),
+            "structured": self.model.spec.structured,
             **({"max_tokens": self.max_tokens} if self.mode == "reason" else {}),
         }
 
@@ -131,10 +133,14 @@ class PairwiseJudge:
             sampling,
             template=hash_templates(self.template),
             choices=CHOICES if letter else None,
-            top_logprobs=len(CHOICES) if letter and self.mode != "vote" else None,
+            top_logprobs=self._count_alternatives() if letter and self.mode != "vote" else None,
             order=order,
             sample_index=sample,
         )
+
+    def _count_alternatives(self) -> int:
+        """Both letters where nothing else may come; else enough for both to be among them."""
+        return len(CHOICES) if self.model.spec.structured else ALTERNATIVES
 
 
 def choose_orders(orders: Orders, item: Item) -> tuple[str, ...]:
@@ -150,7 +156,8 @@ def choose_orders(orders: Orders, item: Item) -> tuple[str, ...]:
 def read_letter(result: ChatResult) -> float:
     """The probability of the first-shown response.
 
-    p = exp(l_A) / (exp(l_A) + exp(l_B)) over the two letters; where the server gave no log
+    p = exp(l_A) / (exp(l_A) + exp(l_B)) over the two letters, a letter that is not among the
+    alternatives being as likely as the least likely of them at most; where the server gave no log
     probabilities, or the letter stands amid words, 1 or 0 by the letter.
 
     Raises:
@@ -158,7 +165,8 @@ def read_letter(result: ChatResult) -> float:
     """
     letter = read_choice(result.text, CHOICES)
     if result.first_logprobs and result.text.strip() in CHOICES:
-        masses = _sum_masses(result.first_logprobs)
+        least = math.exp(min(result.first_logprobs.values()))
+        masses = {name: mass or least for name, mass in _sum_masses(result.first_logprobs).items()}
         total = sum(masses.values())
         if total > 0:
             return masses[CHOICES[0]] / total

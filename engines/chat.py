@@ -3,7 +3,8 @@
 The hot path is aiohttp and orjson under our own typed surface: the official client spends about
 ten times the CPU on a request. Each request ends as one `ChatResult`, with an answer or with the
 cause of its failure; one bad answer never stops a batch. Only a server that nobody can use (down,
-or refusing the key or the model) stops it, as `ServerUnreachable`.
+or refusing the key or the model) stops it, as `ServerUnreachable`; one request that a gateway
+refuses while it answers others (403 for its content, say) has failed alone.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ LONGEST_BACKOFF_SECONDS = 30.0
 RETRIED_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 FATAL_STATUSES = {401: "refuses the key", 403: "refuses the key", 404: "does not know the model"}
 HOPELESS_AFTER = 50
+REFUSED_AFTER = 8
 
 
 class ServerUnreachable(AssayError):
@@ -142,6 +144,7 @@ class _Batch:
         self._url = f"{endpoint.url.rstrip('/')}/chat/completions"
         self._answered = 0
         self._failed = 0
+        self._refused: list[ChatResult] = []  # before the first answer
 
     async def work(self, session: aiohttp.ClientSession) -> None:
         """Take requests until there are none, or until no request can succeed."""
@@ -155,6 +158,11 @@ class _Batch:
     async def close_after(self, workers: Sequence[asyncio.Task[None]]) -> None:
         """Mark the end of the results once every worker is through, or one has failed."""
         await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+        if self._refused and not self._answered:
+            self._give_up()
+        else:
+            for result in self._refused:
+                await self.results.put(result)
         await self.results.put(None)
 
     async def _complete(
@@ -182,11 +190,15 @@ class _Batch:
                     return result
                 cause = f"http_{status}"
                 detail = content[:500].decode("utf-8", "replace")
-                if status in FATAL_STATUSES:
-                    self.fatal = self.fatal or ServerUnreachable(
-                        f"{self.endpoint.url} {FATAL_STATUSES[status]} "
-                        f"{self.endpoint.model} ({status}): {detail[:200]}"
-                    )
+                if status in FATAL_STATUSES and not self._answered:
+                    seconds = time.monotonic() - started
+                    refusal = ChatResult(
+                        request.request_id, seconds=seconds, tries=tries, error=cause,
+                        error_detail=detail,
+                    )  # fmt: skip
+                    self._refused.append(refusal)
+                    if status == 401 or len(self._refused) >= REFUSED_AFTER:
+                        self._give_up()
                     return None
                 retried = status in RETRIED_STATUSES
             except ValueError as error:
@@ -212,6 +224,14 @@ class _Batch:
             tries=tries,
             error=cause,
             error_detail=detail,
+        )
+
+    def _give_up(self) -> None:
+        last = self._refused[-1]
+        status = int((last.error or "http_404").removeprefix("http_"))
+        self.fatal = self.fatal or ServerUnreachable(
+            f"{self.endpoint.url} {FATAL_STATUSES[status]} {self.endpoint.model} ({status}): "
+            f"{(last.error_detail or '')[:200]}"
         )
 
     def _note_failure(self, cause: str, detail: str, alive: bool) -> None:

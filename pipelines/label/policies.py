@@ -5,8 +5,8 @@ that people must decide. Changing the policy costs no model call: the opinions s
 
 Every policy takes `pairs` (pair_id, prompt_id, response_a, response_b), `judgments` (rows of the
 table: pointwise verdicts of verifiers, pairwise opinions; `one_order` is true where the judge is
-asked in one order only, else its word counts when both are there) and the threshold, and gives one
-row a pair:
+asked in one order only, else its word counts when both are there, or order has no meaning) and the
+threshold, and gives one row a pair:
 
     pair_id, status, p_a, agreement, tier, decided_by, annotators, reason
 
@@ -15,7 +15,11 @@ that people must decide: what the first voice in rank said, where it could be re
 `agreement` the share of the deciding opinions on the winner's side; `tier` is gold (people),
 silver (verifier or judge) or candidate (a label that came with an imported pool and was never
 measured, whoever gave it there); `decided_by` the kind of opinion that decided (`import` for all
-that came with a pool); `annotators` who they were; `reason` why people must decide.
+that came with a pool, but `gold` for what its recorder vouches for); `annotators` who they were;
+`reason` why people must decide.
+
+A judge that is not sure leaves the pair to the next voice; a tie of anybody else is their word, and
+no voice of a lower rank overrules it: the pair waits for people.
 
 Only the policy `imported` listens to what came with a pool.
 """
@@ -28,8 +32,14 @@ import polars as pl
 
 Policy = Callable[[pl.DataFrame, pl.DataFrame, float], pl.DataFrame]
 
-TIER = {"human": "gold", "verifier": "silver", "llm": "silver", "import": "candidate"}
-OF_POOL = {"human": "people_of_pool", "import": "label_of_pool"}  # its judges are not its label
+TIER = {
+    "gold": "gold", "human": "gold", "verifier": "silver", "llm": "silver", "import": "candidate",
+}  # fmt: skip
+OF_POOL = {
+    "human": "people_of_pool", "import": "label_of_pool", "llm": "judges_of_pool",
+    "reward_model": "judges_of_pool", "verifier": "judges_of_pool",
+}  # fmt: skip
+UNSURE = ("llm", "judges_of_pool")  # whose word needs the threshold
 DIGITS = 9  # a mean's last bits depend on the order of its terms, and must not decide a pair
 LABEL_SCHEMA = {
     "pair_id": pl.String,
@@ -61,10 +71,11 @@ def judge_only(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) -
 
 
 def imported(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) -> pl.DataFrame:
-    """The labels that came with a pool: the majority of its people, else its single label, else
-    the two-order judge above the threshold. The answers of our own people stand above all; a tie
-    goes to the review queue."""
-    return _decide(pairs, judgments, threshold, ("human", *OF_POOL.values(), "llm"))
+    """The labels that came with a pool: what is recorded as gold, else the majority of its people,
+    else its single label, else its judges, else the two-order judge, both above the threshold. The
+    answers of our own people stand above all but recorded gold; a tie goes to the review queue."""
+    of_pool = ("people_of_pool", "label_of_pool", "judges_of_pool")
+    return _decide(pairs, judgments, threshold, ("gold", "human", *of_pool, "llm"))
 
 
 POLICIES: dict[str, Policy] = {
@@ -81,8 +92,8 @@ def _decide(
     opinions = pl.concat(
         [_collect_verifier(pairs, judgments), _collect_pairwise(pairs, judgments)]
     ).filter(pl.col("voice").is_in(ranks))
-    is_llm = pl.col("voice") == "llm"
-    one_order = is_llm & (pl.col("orders") < 2)
+    is_unsure = pl.col("voice").is_in(UNSURE)
+    one_order = (pl.col("voice") == "llm") & (pl.col("orders") < 2)
     said = (
         opinions.filter(~one_order)
         .group_by("pair_id", "voice")
@@ -101,9 +112,13 @@ def _decide(
         )
         .sort("pair_id", "rank")
     )
-    decisive = (pl.col("sure") > 0.5) & (~is_llm | (pl.col("sure") >= threshold))
-    chosen = said.filter(decisive).unique("pair_id", keep="first", maintain_order=True)
-    undecided = said.unique("pair_id", keep="first", maintain_order=True).select(
+    decisive = (pl.col("sure") > 0.5) & (~is_unsure | (pl.col("sure") >= threshold))
+    final = said.filter(decisive | ~is_unsure).unique("pair_id", keep="first", maintain_order=True)
+    chosen = final.filter(decisive)
+    tied = final.filter(~decisive)
+    first = said.join(tied, on="pair_id", how="anti").unique("pair_id", keep="first",
+                                                             maintain_order=True)  # fmt: skip
+    undecided = pl.concat([tied, first]).select(
         "pair_id",
         p_undecided="p_a",
         reason=pl.when(pl.col("p_a") == 0.5)
@@ -141,7 +156,9 @@ def _decide(
 def _collect_verifier(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFrame:
     """One opinion a pair where exactly one response is correct (score 1)."""
     verdicts = (
-        judgments.filter((pl.col("kind") == "verifier") & pl.col("valid"))
+        judgments.filter(
+            (pl.col("kind") == "verifier") & pl.col("valid") & pl.col("response_b").is_null()
+        )
         .group_by("response_a")
         .agg(pl.col("score").max(), pl.col("annotator").first())
         .rename({"response_a": "response"})
@@ -170,18 +187,22 @@ def _collect_pairwise(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFr
     valid = judgments.filter(
         pl.col("valid") & pl.col("p_a").is_not_null() & pl.col("criterion").is_null()
     )
-    per_order = valid.group_by(
-        "response_a", "response_b", "kind", "annotator", pl.col("order").fill_null("-")
-    ).agg(pl.col("p_a").mean(), pl.col("one_order").first())
-    per_annotator = per_order.group_by("response_a", "response_b", "kind", "annotator").agg(
+    who = ["response_a", "response_b", "kind", "annotator", pl.col("gold").fill_null(False)]
+    per_order = valid.group_by(*who, pl.col("order").fill_null("-")).agg(
+        pl.col("p_a").mean(), pl.col("one_order").first()
+    )
+    per_annotator = per_order.group_by(*who).agg(
         pl.col("p_a").mean().round(DIGITS),
-        orders=pl.when(pl.col("one_order").first()).then(2).otherwise(pl.len()).cast(pl.Int64),
+        orders=pl.when(pl.col("one_order").any() | (pl.col("order") == "-").any())
+        .then(2)
+        .otherwise(pl.len())
+        .cast(pl.Int64),
     )
     of_pool = pl.col("annotator").str.starts_with("import:")
     pool_voice = pl.col("kind").replace_strict(OF_POOL, default=None, return_dtype=pl.String)
     return pairs.join(per_annotator, on=["response_a", "response_b"]).select(
         "pair_id",
-        voice=pl.when(of_pool).then(pool_voice).otherwise("kind"),
+        voice=pl.when("gold").then(pl.lit("gold")).when(of_pool).then(pool_voice).otherwise("kind"),
         annotator="annotator",
         p_a="p_a",
         orders="orders",

@@ -214,5 +214,20 @@ def test_a_refused_key_or_model_stops_at_once(status: int, words: str) -> None:
         assert stub.stats()["requests"] <= 64
 
 
+def test_a_gateway_that_refuses_one_request_fails_that_one() -> None:
+    with run_stub(fail_contains='question 0"', status=403) as stub:
+        results = collect(make_endpoint(stub.url, concurrency=4), make_requests(60))
+        assert len(results) == 60
+        assert [(r.request_id, r.error) for r in results if r.error] == [("r0", "http_403")]
+
+
+def test_a_refusal_of_all_of_a_few_requests_is_the_server_s() -> None:
+    with (
+        run_stub(always_rate=1.0, status=404) as stub,
+        pytest.raises(ServerUnreachable, match="does not know"),
+    ):
+        collect(make_endpoint(stub.url), make_requests(3))
+
+
 def test_a_key_is_not_shown() -> None:
     assert "secret-key" not in repr(make_endpoint("http://x/v1", api_key="secret-key"))

@@ -87,14 +87,19 @@ def mirror(row: dict[str, Any]) -> dict[str, Any]:
 
 def find_evidence(rows: list[dict[str, Any]], pair: dict[str, Any]) -> dict[str, list[float]]:
     """Kind (`import` for what came with a pool) -> the probabilities that valid opinions of that
-    kind give the pair's first side. A pool's judges are not its label."""
+    kind give the pair's first side. A pool's judges speak only where it has nothing else."""
     found: dict[str, list[float]] = {}
+    judges = []
     sides = (pair["response_a"], pair["response_b"])
     for row in rows:
         if row["valid"] and (row["response_a"], row.get("response_b")) == sides:
             of_pool = row["annotator"].startswith("import:")
-            if not (of_pool and row["kind"] == "llm"):
+            if of_pool and row["kind"] == "llm":
+                judges.append(row["p_a"])
+            else:
                 found.setdefault("import" if of_pool else row["kind"], []).append(row["p_a"])
+    if judges:
+        found.setdefault("import", judges)
     best = [
         max((r["score"] for r in rows if r["kind"] == "verifier" and r["valid"]
              and r["response_a"] == side), default=None)
@@ -180,6 +185,8 @@ JUDGE_SAYS_R2 = both_orders(0.0, 0.0)
 PERSON_SAYS_R2 = [opinion("human", 0.0, None)]
 POOL_SAYS_R1 = [opinion("import", 1.0, None)]
 PEOPLE_OF_POOL_SAY_R2 = [opinion("human", 0.0, None, f"import:pool/{name}") for name in "xy"]
+JUDGE_OF_POOL_SAYS_R2 = opinion("llm", 0.0, None, "import:pool/judge")
+GOLD_SAYS_R1 = {**opinion("human", 1.0, None, "import:pool/sure"), "gold": True}
 
 
 @pytest.mark.parametrize(
@@ -194,6 +201,9 @@ PEOPLE_OF_POOL_SAY_R2 = [opinion("human", 0.0, None, f"import:pool/{name}") for 
         ("imported", [*POOL_SAYS_R1, *PERSON_SAYS_R2], "human", "gold", 0),
         ("imported", [*POOL_SAYS_R1, *PEOPLE_OF_POOL_SAY_R2], "import", "candidate", 0),
         ("human_first", [*PEOPLE_OF_POOL_SAY_R2, *both_orders(1.0, 1.0)], "llm", "silver", 1),
+        ("imported", [*POOL_SAYS_R1, JUDGE_OF_POOL_SAYS_R2], "import", "candidate", 1),
+        ("imported", [JUDGE_OF_POOL_SAYS_R2, *both_orders(1.0, 1.0)], "import", "candidate", 0),
+        ("imported", [*PEOPLE_OF_POOL_SAY_R2, GOLD_SAYS_R1, *PERSON_SAYS_R2], "gold", "gold", 1),
     ],
 )
 def test_who_has_the_first_word(
@@ -271,3 +281,21 @@ def test_one_order_is_enough_of_a_judge_that_is_asked_in_one() -> None:
     half = {**opinion("llm", 0.9, "ba"), "one_order": True}
     (row,) = verifier_first(PAIRS.head(1), make_frame([half]), 0.6).to_dicts()
     assert (row["status"], row["p_a"], row["decided_by"]) == ("labelled", 0.9, "llm")
+
+
+@pytest.mark.parametrize("policy", ["human_first", "verifier_first", "imported"])
+def test_a_tie_of_people_is_not_overruled_by_a_lower_voice(policy: str) -> None:
+    said = [
+        opinion("human", 0.5, None),
+        *both_orders(0.9, 0.9),
+        opinion("import", 1.0, None, "import:pool"),
+        opinion("human", 1.0, None, "import:pool/dee"),
+    ]
+    (row,) = POLICIES[policy](PAIRS.head(1), make_frame(said), 0.6).to_dicts()
+    assert (row["status"], row["reason"], row["p_a"]) == ("to_review", "tie", 0.5)
+
+
+def test_an_opinion_for_which_order_means_nothing_counts_alone() -> None:
+    """What a gate decided was shown to nobody in any order."""
+    (row,) = verifier_first(PAIRS.head(1), make_frame([opinion("llm", 1.0, None)]), 0.6).to_dicts()
+    assert (row["status"], row["p_a"]) == ("labelled", 1.0)
