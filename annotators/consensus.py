@@ -18,17 +18,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from annotators.votes import LABELS, VotesUnreadable, check_votes, count_labels, lead_label
-from annotators.votes import merge_within as merge_within
-
-Array = NDArray[np.float64]
-
-CLASSES = len(LABELS)
-SWAP = [1, 0, 2]  # where each class goes when the two responses change places
-PRIOR_ROW = (0.7, 0.15)  # the share of the prior's pseudo-votes that is right, and each wrong one
-TINY = 1e-10
+from annotators.dawid_skene import CLASSES, Fit, Tally, run_em
+from annotators.votes import (
+    LABELS,
+    VotesUnreadable,
+    check_votes,
+    count_labels,
+    lead_label,
+    merge_within,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,23 +87,17 @@ def fit_consensus(
     """
     check_votes(votes, ("item", "annotator", "label"))
     truth = _check_gold(gold)
-    table = _count(votes, truth)
-    pseudo = np.full((CLASSES, CLASSES), smoothing * PRIOR_ROW[1])
-    np.fill_diagonal(pseudo, smoothing * PRIOR_ROW[0])
-    share = np.full(CLASSES, smoothing / CLASSES)
-
-    posterior = table.clamp(table.share_votes())
-    prior, confusions = _maximise(table, posterior, pseudo, share, symmetric)
-    before, gained, rounds = -np.inf, -np.inf, 0
-    while rounds < max_iterations:
-        rounds += 1
-        posterior, gained = _expect(table, prior, confusions)
-        gained += float((pseudo * np.log(confusions)).sum() + (share * np.log(prior)).sum())
-        prior, confusions = _maximise(table, posterior, pseudo, share, symmetric)
-        if gained - before < tolerance * max(table.votes, 1):
-            break
-        before = gained
-    return _report(table, posterior, prior, confusions, gained, rounds)
+    items = pl.concat([votes["item"].cast(pl.String), truth["item"]]).unique().sort()
+    annotators = votes["annotator"].cast(pl.String).unique().sort()
+    tally = _tally(votes, truth, items, annotators)
+    fit = run_em(
+        tally,
+        symmetric=symmetric,
+        smoothing=smoothing,
+        max_iterations=max_iterations,
+        tolerance=tolerance,
+    )
+    return _report(tally, fit, items, annotators)
 
 
 def vote_majority(votes: pl.DataFrame) -> pl.DataFrame:
@@ -182,141 +175,61 @@ def merge_within_then_across(votes: pl.DataFrame, within: str = "annotator") -> 
     return vote_majority(merge_within(votes, within))
 
 
-@dataclass(frozen=True, eq=False)
-class _Table:
-    """Votes as arrays: row i says `count[i]` times that item `item[i]` has the label and annotator
-    of `code[i]` = annotator * 3 + label."""
-
-    items: pl.Series
-    annotators: pl.Series
-    item: NDArray[np.int64]
-    code: NDArray[np.int64]
-    count: Array
-    known: NDArray[np.int64]  # the class of each item in gold, -1 where it is not
-
-    @property
-    def votes(self) -> float:
-        return float(self.count.sum())
-
-    def sum_by_item(self, values: Array) -> Array:
-        """Sum a number of each vote over the votes of each item."""
-        return np.bincount(self.item, values, minlength=len(self.items))
-
-    def share_votes(self) -> Array:
-        """The share of each class among the votes of each item; even where there is none."""
-        label = self.code % CLASSES
-        tally = np.stack(
-            [self.sum_by_item(self.count * (label == k)) for k in range(CLASSES)], axis=1
-        )
-        total = tally.sum(axis=1, keepdims=True)
-        return np.where(total > 0, tally / np.maximum(total, 1), 1 / CLASSES)
-
-    def clamp(self, posterior: Array) -> Array:
-        rows = np.flatnonzero(self.known >= 0)
-        posterior[rows] = 0.0
-        posterior[rows, self.known[rows]] = 1.0
-        return posterior
-
-
-def _count(votes: pl.DataFrame, truth: pl.DataFrame) -> _Table:
-    rows = votes.select(
-        pl.col("item").cast(pl.String),
-        pl.col("annotator").cast(pl.String),
-        pl.col("label").cast(pl.String),
-    )
-    items = pl.concat([rows["item"], truth["item"]]).unique().sort()
-    annotators = rows["annotator"].unique().sort()
-    places = [
-        pl.DataFrame({name: values}).with_row_index(f"{name}_at")
-        for name, values in (("item", items), ("annotator", annotators))
-    ]
-    kinds = pl.DataFrame({"label": LABELS}).with_row_index("label_at")
+def _tally(
+    votes: pl.DataFrame, truth: pl.DataFrame, items: pl.Series, annotators: pl.Series
+) -> Tally:
+    """Equal votes counted, sorted, and named by their places in `items` and `annotators`."""
+    text = [pl.col(name).cast(pl.String) for name in ("item", "annotator", "label")]
+    places = {
+        name: pl.DataFrame({name: values}).with_row_index(f"{name}_at")
+        for name, values in (("item", items), ("annotator", annotators), ("label", LABELS))
+    }
     coded = (
-        rows.join(places[0], on="item")
-        .join(places[1], on="annotator")
-        .join(kinds, on="label")
+        votes.select(text)
+        .join(places["item"], on="item")
+        .join(places["annotator"], on="annotator")
+        .join(places["label"], on="label")
         .group_by("item_at", "annotator_at", "label_at")
         .len()
         .sort("item_at", "annotator_at", "label_at")
+        .cast(pl.Int64)
     )
+    gold = truth.join(places["item"], on="item").join(places["label"], on="label")
     known = np.full(len(items), -1)
-    gold = truth.join(places[0], on="item").join(kinds, on="label")
     known[gold["item_at"].to_numpy()] = gold["label_at"].to_numpy()
-    code = coded["annotator_at"].cast(pl.Int64) * CLASSES + coded["label_at"].cast(pl.Int64)
-    return _Table(
-        items,
-        annotators,
-        coded["item_at"].cast(pl.Int64).to_numpy(),
-        code.to_numpy(),
-        coded["len"].cast(pl.Float64).to_numpy(),
-        known,
+    return Tally(
+        item=coded["item_at"].to_numpy(),
+        code=(coded["annotator_at"] * CLASSES + coded["label_at"]).to_numpy(),
+        count=coded["len"].cast(pl.Float64).to_numpy(),
+        known=known,
+        annotators=len(annotators),
     )
 
 
-def _maximise(
-    table: _Table, posterior: Array, pseudo: Array, share: Array, symmetric: bool
-) -> tuple[Array, Array]:
-    """Class shares (3) and confusions (annotator, truth, label) from the posteriors."""
-    cells = len(table.annotators) * CLASSES
-    tally = np.stack(
-        [
-            np.bincount(table.code, table.count * posterior[table.item, k], minlength=cells)
-            for k in range(CLASSES)
-        ],
-        axis=1,
+def _report(tally: Tally, fit: Fit, items: pl.Series, annotators: pl.Series) -> Consensus:
+    n = tally.sum_by_item(tally.count).astype(np.int64)
+    posterior = [
+        pl.Series(f"p_{name}", fit.posterior[:, k], dtype=pl.Float64)
+        for k, name in enumerate(LABELS)
+    ]
+    spoken = np.bincount(tally.code // CLASSES, tally.count, minlength=tally.annotators)
+    names = pl.DataFrame({"annotator": annotators})
+    rows = fit.confusions.reshape(-1, CLASSES)
+    confusions = names.join(
+        pl.DataFrame({"truth": LABELS}), how="cross", maintain_order="left_right"
     )
-    counts = tally.reshape(-1, CLASSES, CLASSES).transpose(0, 2, 1)
-    classes = posterior.sum(axis=0)
-    if symmetric:
-        counts = (counts + counts[:, SWAP][:, :, SWAP]) / 2
-        classes = (classes + classes[SWAP]) / 2
-    counts = np.maximum(counts + pseudo, TINY)
-    classes = np.maximum(classes + share, TINY)
-    return classes / classes.sum(), counts / counts.sum(axis=2, keepdims=True)
-
-
-def _expect(table: _Table, prior: Array, confusions: Array) -> tuple[Array, float]:
-    """The posterior of each item (item, class), and the log likelihood of the votes and gold."""
-    spoken = np.log(confusions).transpose(0, 2, 1).reshape(-1, CLASSES)
-    joint = np.stack(
-        [
-            table.sum_by_item(table.count * spoken[table.code, k]) + np.log(prior[k])
-            for k in range(CLASSES)
-        ],
-        axis=1,
-    )
-    top = joint.max(axis=1, keepdims=True, initial=-np.inf)
-    raised = np.exp(joint - top)
-    total = raised.sum(axis=1, keepdims=True)
-    told = np.flatnonzero(table.known >= 0)
-    evidence = (top + np.log(total))[:, 0]
-    evidence[told] = joint[told, table.known[told]]
-    return table.clamp(raised / total), float(evidence.sum())
-
-
-def _report(
-    table: _Table, posterior: Array, prior: Array, confusions: Array, gained: float, rounds: int
-) -> Consensus:
-    n = table.sum_by_item(table.count).astype(np.int64)
-    items = pl.DataFrame({"item": table.items, "n": n}).with_columns(
-        pl.Series(f"p_{name}", posterior[:, k]) for k, name in enumerate(LABELS)
-    )
-    spoken = np.bincount(
-        table.code // CLASSES, table.count, minlength=len(table.annotators)
-    ).astype(np.int64)
-    right = np.einsum("akk,k->a", confusions, prior)
-    names = pl.DataFrame({"annotator": table.annotators})
-    long = names.join(pl.DataFrame({"truth": LABELS}), how="cross")
-    rows = confusions.reshape(-1, CLASSES)
     return Consensus(
-        items=_finish(items),
-        confusions=long.with_columns(
+        items=_finish(pl.DataFrame({"item": items, "n": n}).with_columns(posterior)),
+        confusions=confusions.with_columns(
             pl.Series(f"p_{name}", rows[:, k]) for k, name in enumerate(LABELS)
         ),
-        annotators=names.with_columns(pl.Series("n", spoken), pl.Series("accuracy", right)),
-        prior=(float(prior[0]), float(prior[1]), float(prior[2])),
-        log_likelihood=gained if np.isfinite(gained) else 0.0,
-        iterations=rounds,
+        annotators=names.with_columns(
+            pl.Series("n", spoken.astype(np.int64)),
+            pl.Series("accuracy", np.einsum("akk,k->a", fit.confusions, fit.prior)),
+        ),
+        prior=(float(fit.prior[0]), float(fit.prior[1]), float(fit.prior[2])),
+        log_likelihood=fit.log_likelihood,
+        iterations=fit.rounds,
     )
 
 

@@ -78,9 +78,12 @@ class Judge(Protocol):
 
 
 def name_annotator(method: str, model: ResolvedModel, specification: Mapping[str, Any]) -> str:
-    """`method:model@revision:hash`, the hash being that of the specification: another template,
-    sampling or rubric is another annotator, whatever a recipe calls it."""
-    return f"{method}:{model.policy}:{make_id('annotator', specification)[:8]}"
+    """`method:model@revision:hash`, the hash being that of the specification and of whether the
+    answers are constrained: another template, sampling or rubric is another annotator, whatever a
+    recipe calls it."""
+    return (
+        f"{method}:{model.policy}:{make_id('annotator', specification, model.spec.structured)[:8]}"
+    )
 
 
 def make_items(frame: pl.DataFrame) -> list[Item]:

@@ -13,8 +13,19 @@ from dataclasses import dataclass
 
 from engines.assets import assets_folder
 
+VERSION = 2
+"""Raised whenever a scorer may say something else of the same response: then all are scored anew,
+and what an older version said no longer counts.
+
+2: single lines are trimmed, and a response that holds the reference amid other text is unscored.
+"""
+VERIFIERS, VERSION_MARK = "verifier:", f"@{VERSION}"
+ANNOTATOR = f"{VERIFIERS}{{}}{VERSION_MARK}"
+"""The annotator of a verdict, made from the verifier's name."""
 START_SECONDS = 120.0
 ITEM_SECONDS = 20.0
+TIMED_OUT, DIED = "the scorer timed out", "the scorer died"
+"""How the reasons of verdicts begin that say more of the machine than of the response."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,7 @@ def verify_responses(
                 scorer.kill()
                 code = scorer.wait()
                 died = seconds < item_seconds
-                reason = f"the scorer died ({code})" if died else "the scorer timed out"
+                reason = f"{DIED} ({code})" if died else TIMED_OUT
                 scorer = None
                 yield Verdict(None, reason, seconds)
                 continue

@@ -19,6 +19,7 @@ import polars as pl
 from schemas.errors import AssayError
 
 LABELS = ("a", "b", "tie")
+PAIR = ("response_a", "response_b")
 TIE_WIDTH = 1e-9  # a mean of probabilities this near to one half is a tie
 
 
@@ -172,3 +173,39 @@ def unite_orders(votes: pl.DataFrame) -> pl.DataFrame:
         )
         .sort("item", "annotator")
     )
+
+
+def label_gold(gold: pl.DataFrame) -> pl.DataFrame:
+    """Gold (response_a, response_b, p_a) as item, label."""
+    label = {1.0: "a", 0.5: "tie", 0.0: "b"}
+    return check_gold(gold).select(
+        pl.concat_str("response_a", pl.lit("|"), "response_b").alias("item"),
+        pl.col("p_a").replace_strict(label, return_dtype=pl.String).alias("label"),
+    )
+
+
+def check_gold(gold: pl.DataFrame) -> pl.DataFrame:
+    """One row a pair: response_a, response_b, p_a, category (null where gold has none).
+
+    Raises:
+        VotesUnreadable: a column is missing, p_a is none of 0, 0.5, 1, or a pair has two
+            different answers.
+    """
+    check_votes(gold, (*PAIR, "p_a"), "gold")
+    category = pl.col("category") if "category" in gold.columns else pl.lit(None)
+    rows = gold.select(
+        *PAIR, pl.col("p_a").cast(pl.Float64), category.cast(pl.String).alias("category")
+    )
+    strange = rows.filter(~pl.col("p_a").is_in([0.0, 0.5, 1.0]).fill_null(False))
+    if len(strange):
+        raise VotesUnreadable(
+            f"gold gives the pair {strange['response_a'][0]}, {strange['response_b'][0]} the "
+            f"probability {strange['p_a'][0]}; it must be 0, 0.5 or 1, or be left out"
+        )
+    torn = rows.group_by(PAIR).agg(n=pl.col("p_a").n_unique()).filter(pl.col("n") > 1).sort(PAIR)
+    if len(torn):
+        raise VotesUnreadable(
+            f"gold has two answers for the pair {torn['response_a'][0]}, "
+            f"{torn['response_b'][0]}; keep one of them"
+        )
+    return rows.unique(PAIR, keep="first", maintain_order=True)

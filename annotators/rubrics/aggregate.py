@@ -163,6 +163,14 @@ def find_test_faults(rubric: Rubric, test: RubricTest) -> list[str]:
     ]
 
 
+def keep_tests(rubric: Rubric, tests: Iterable[RubricTest]) -> tuple[RubricTest, ...]:
+    """Those of the tests of another rubric that this one meets, and can: each names only criteria
+    that it has."""
+    titles = {criterion.title for criterion in rubric.criteria}
+    fit = [test for test in tests if {*test.scores, *test.veto_by} <= titles]
+    return tuple(test for test in fit if not find_test_faults(rubric, test))
+
+
 def _average(weighted: Sequence[tuple[float, float]]) -> float:
     total = math.fsum(weight for weight, _ in weighted)
     return math.fsum(weight * score for weight, score in weighted) / total if total else 0.0

@@ -8,9 +8,8 @@ from typing import Any
 from annotators.asking import Unreadable, read_json
 from annotators.rubrics.rubric import KINDS, Criterion
 
-LEAST, MOST = 5, 15
 SCORES = (-2, -1, 0, 1, 2)
-TITLE_CHARS, TEXT_CHARS = 60, 200
+TITLE_CHARS, TEXT_CHARS = 48, 120
 
 
 def make_criterion_schema() -> dict[str, Any]:
@@ -27,13 +26,13 @@ def make_criterion_schema() -> dict[str, Any]:
     }
 
 
-def make_criteria_schema() -> dict[str, Any]:
-    """A list of criteria."""
+def make_criteria_schema(least: int, most: int) -> dict[str, Any]:
+    """A list of that many criteria."""
     items = make_criterion_schema()
     return {
         "type": "object",
         "properties": {
-            "criteria": {"type": "array", "minItems": LEAST, "maxItems": MOST, "items": items}
+            "criteria": {"type": "array", "minItems": least, "maxItems": most, "items": items}
         },
         "required": ["criteria"],
         "additionalProperties": False,
@@ -60,13 +59,15 @@ def make_scores_schema(count: int) -> dict[str, Any]:
     }
 
 
-def read_criteria(text: str, taken: Iterable[Criterion] = ()) -> tuple[Criterion, ...]:
+def read_criteria(
+    text: str, least: int, most: int, taken: Iterable[Criterion] = ()
+) -> tuple[Criterion, ...]:
     """The criteria that a model wrote. One whose title stands before it, or among `taken`, is left
     out.
 
     Raises:
-        Unreadable: no such JSON, fewer than 5 distinct criteria or more than 15, or one that says
-            nothing or has no kind.
+        Unreadable: no such JSON, fewer than `least` distinct criteria or more than `most`, or one
+            that says nothing or has no kind.
     """
     content = read_json(text)
     entries = content.get("criteria") if isinstance(content, dict) else content
@@ -79,8 +80,8 @@ def read_criteria(text: str, taken: Iterable[Criterion] = ()) -> tuple[Criterion
         if criterion.title.casefold() not in seen:
             criteria.append(criterion)
         seen.add(criterion.title.casefold())
-    if not LEAST <= len(criteria) <= MOST:
-        raise Unreadable(f"{len(criteria)} distinct criteria, not {LEAST} to {MOST}")
+    if not least <= len(criteria) <= most:
+        raise Unreadable(f"{len(criteria)} distinct criteria, not {least} to {most}")
     return tuple(criteria)
 
 

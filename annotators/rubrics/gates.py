@@ -15,24 +15,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 NUMBERS = {
-    word: number for number, word in enumerate(
-        "one two three four five six seven eight nine ten eleven twelve".split(), start=1
-    )
-} | {"a single": 1, "fifteen": 15, "twenty": 20, "thirty": 30, "fifty": 50, "hundred": 100}  # fmt: skip
+    "one": 1, "a single": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
+    "eight": 8, "nine": 9, "ten": 10, "twelve": 12, "fifteen": 15, "twenty": 20, "thirty": 30,
+    "fifty": 50, "a hundred": 100,
+}  # fmt: skip
 _N = rf"(\d{{1,5}}|{'|'.join(NUMBERS)})"
-_UNIT = r"[\s-]+(word|sentence|character|line|paragraph|bullet point)s?\b"
+_U = r"[\s-]+(word|sentence|character|line|paragraph|bullet point)s?\b"
 _MOST = re.compile(
-    r"\b(?:at most|(?:no|not) more than|up to|(?:a )?maximum(?: of)?|within|(?:limited|keep it) to)"
-    rf"\s+{_N}{_UNIT}", re.IGNORECASE)  # fmt: skip
-_OR_LESS = re.compile(rf"\b{_N}{_UNIT}(?:\s+or\s+(?:less|fewer)|\s+max(?:imum)?\b)", re.IGNORECASE)
-_UNDER = re.compile(rf"\b(?:under|fewer than|(?<!no )less than)\s+{_N}{_UNIT}", re.IGNORECASE)
-_LEAST = re.compile(
-    rf"\b(?:at least|(?:a )?minimum(?: of)?|no (?:fewer|less) than)\s+{_N}{_UNIT}", re.IGNORECASE
+    r"(?i)\b(?:at most|(?:no|not) more than|up to|maximum(?: of)?|within|(?:limited|keep it) to)"
+    rf"\s+{_N}{_U}"
 )
-_EXACT = re.compile(rf"\bexactly\s+{_N}{_UNIT}", re.IGNORECASE)
-_IN = re.compile(rf"\bin\s+{_N}\s+(sentence|line|paragraph|bullet point)s?\b(?!\s+or\b)",
-                 re.IGNORECASE)  # fmt: skip
-_BETWEEN = re.compile(rf"\bbetween\s+{_N}\s+and\s+{_N}{_UNIT}", re.IGNORECASE)
+_OR_LESS = re.compile(rf"(?i)\b{_N}{_U}(?:\s+or\s+(?:less|fewer)|\s+max(?:imum)?\b)")
+_UNDER = re.compile(rf"(?i)\b(?:under|(?<!no )fewer than|(?<!no )less than)\s+{_N}{_U}")
+_LEAST = re.compile(rf"(?i)\b(?:at least|minimum(?: of)?|no (?:fewer|less) than)\s+{_N}{_U}")
+_EXACT = re.compile(rf"(?i)\bexactly\s+{_N}{_U}")
+_IN = re.compile(rf"(?i)\bin\s+{_N}\s+(sentence|line|paragraph|bullet point)s?\b(?!\s+(?:or|max))")
+_BETWEEN = re.compile(rf"(?i)\bbetween\s+{_N}\s+and\s+{_N}{_U}")
 
 SCRIPTS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("russian", "ukrainian", "bulgarian", "serbian"), ("CYRILLIC",)),
@@ -50,29 +48,41 @@ SCRIPTS: Mapping[str, tuple[str, ...]] = {
     "bengali": ("BENGALI",),
 }  # fmt: skip
 _LANGUAGE = re.compile(
-    r"\b(?:answer|reply|respond|write|translate)\b[^.?!\n]*?\b(?:in|into|to) "
-    rf"({'|'.join(SCRIPTS)})\b", re.IGNORECASE)  # fmt: skip
+    r"(?i)\b(?:answer|reply|respond|write|translate)\b[^.?!\n]*?\b(?:in|into|to) "
+    rf"({'|'.join(SCRIPTS)})\b"
+)
 
-_QUOTED = r"[\"“'‘]([^\"”'’\n]{1,80})[\"”'’]"
+_QUOTED = r"[\"']([^\"'\n]{1,80})[\"']"
 _WORDS = r"(?:the )?(?:exact )?(?:words?|phrases?|terms?|keywords?|names?)"
 _LIST = rf"{_QUOTED}(?:(?:,? and |,? or |, ){_QUOTED})*"
-_BAN = r"(?:do not|don[’']t|never|without|avoid) (?:us(?:e|ing)|mention(?:ing)?|includ(?:e|ing))"
-_BANNED = re.compile(rf"\b{_BAN} {_WORDS} ({_LIST})", re.IGNORECASE)
-_WANTED = re.compile(rf"\b(?:include|mention|use|contain) {_WORDS} ({_LIST})", re.IGNORECASE)
+_BAN = r"(?:do not|don't|never|without|avoid) (?:us(?:e|ing)|mention(?:ing)?|includ(?:e|ing))"
+_BANNED = re.compile(rf"(?i)\b{_BAN} {_WORDS} ({_LIST})")
+_WANTED = re.compile(rf"(?i)\b(?:include|mention|use|contain) {_WORDS} ({_LIST})")
 
 _FORMATS = {
-    "JSON": re.compile(r"\b(?:in|as|valid|output|return|with)(?: an?| the)?(?: valid| single)? json\b",
-                       re.IGNORECASE),
-    "a bulleted list": re.compile(r"\b(?:bullet points?|bulleted list|bullet list)\b", re.IGNORECASE),
-    "a numbered list": re.compile(r"\bnumbered (?:list|steps)\b", re.IGNORECASE),
-    "a table": re.compile(r"\b(?:as|in) an? (?:markdown )?table\b", re.IGNORECASE),
-}  # fmt: skip
-_NEGATED = re.compile(r"\b(?:no|not|don[’']t|without|avoid|never)\b[^.?!\n]{0,25}$", re.IGNORECASE)
+    name: re.compile(pattern)
+    for name, pattern in {
+        "JSON": r"(?i)\b(?:in|as|valid|output|return|with)(?: an?| the)?(?: valid| single)? json\b",
+        "a bulleted list": r"(?i)\b(?:bullet points?|bulleted list|bullet list)\b",
+        "a numbered list": r"(?i)\bnumbered (?:list|steps)\b",
+        "a table": r"(?i)\b(?:as|in) an? (?:markdown )?table\b",
+    }.items()
+}
+_LINES = {
+    "a bulleted list": r"(?m)^\s*[-*•+]\s+\S",
+    "a numbered list": r"(?m)^\s*\d+[.)]\s+\S",
+    "a table": r"(?m)^\s*\|.*\|",
+}
+_NEGATED = re.compile(r"(?i)\b(?:no|not|don't|without|avoid|never)\b[^.?!\n]{0,25}$")
 _REFUSES = re.compile(
-    r"\b(?:i(?:[’']m| am) (?:sorry|afraid),? (?:but )?i (?:can|won)"
-    r"|i (?:can(?:not|[’']t| not)|won[’']t|will not|must decline to) "
-    r"(?:help|assist|comply|provide|do (?:that|this)|answer|write|give)"
-    r"|i(?:[’']m| am) (?:not able|unable) to|as an ai\b[^.]{0,30}\bi\b)", re.IGNORECASE)  # fmt: skip
+    r"(?i)\bi(?:'m| am) (?:sorry|afraid),? (?:but )?i (?:can|won)"
+    r"|\bi (?:can't|cannot|can not|won't|will not|must decline to) "
+    r"(?:help|assist|comply|provide|do (?:that|this)|answer|write|give)\b"
+    r"|\bi(?:'m| am) (?:not able|unable) to\b|\bas an ai\b[^.]{0,30}\bi\b"
+)
+_STRAIGHT = {ord(curly): straight for curly, straight in zip("“”\u2018’", "\"\"''", strict=True)}
+_ENDS = ".!?…。\uff01\uff1f"
+_SENTENCE = re.compile(rf"[^\s{_ENDS}][^{_ENDS}]*(?:[{_ENDS}]+(?=\D|$)|$)")
 
 
 @dataclass(frozen=True)
@@ -84,11 +94,11 @@ class Finding:
 
 
 def read_request(messages: Sequence[Mapping[str, str]]) -> str:
-    """The messages that may ask something of the form of the next response: those of the system,
-    and the last."""
+    """The text that may ask something of the form of the next response: the messages of the system
+    and the last one, with straight quotation marks."""
     last = len(messages) - 1
     kept = [m["content"] for i, m in enumerate(messages) if i == last or m["role"] == "system"]
-    return "\n\n".join(kept)
+    return "\n\n".join(kept).translate(_STRAIGHT)
 
 
 def check_not_empty(_request: str, response: str) -> Finding | None:
@@ -152,7 +162,7 @@ def check_must_include(request: str, response: str) -> Finding | None:
 
 def check_no_refusal(_request: str, response: str) -> Finding | None:
     """Whether the response does not open by declining (a phrase in its first 200 characters)."""
-    passed = _REFUSES.search(response[:200]) is None
+    passed = _REFUSES.search(response[:200].translate(_STRAIGHT)) is None
     return Finding(passed, "does not decline" if passed else "opens by declining")
 
 
@@ -172,13 +182,13 @@ def count_units(text: str, unit: str) -> int:
     if unit == "word":
         return len(re.findall(r"\w[\w’'-]*", text))
     if unit == "sentence":
-        return len(re.findall(r"[^\s.!?…。！？][^.!?…。！？]*(?:[.!?…。！？]+(?=\D|$)|$)", text))
+        return len(_SENTENCE.findall(text))
     if unit == "character":
         return len(text.strip())
     if unit == "paragraph":
         return sum(bool(part.strip()) for part in re.split(r"\n\s*\n", text))
     if unit == "bullet point":
-        return len(re.findall(r"^\s*[-*•+]\s+\S", text, re.MULTILINE))
+        return len(re.findall(_LINES["a bulleted list"], text))
     return sum(bool(line.strip()) for line in text.splitlines())
 
 
@@ -216,7 +226,4 @@ def _has_format(name: str, response: str) -> bool:
             return isinstance(json.loads(fenced[1] if fenced else response), dict | list)
         except ValueError:
             return False
-    line = {"a bulleted list": r"[-*•+]\s+\S", "a numbered list": r"\d+[.)]\s+\S"}.get(
-        name, r"\|.*\|"
-    )
-    return len(re.findall(rf"^\s*{line}", response, re.MULTILINE)) >= 2
+    return len(re.findall(_LINES[name], response)) >= 2

@@ -16,8 +16,6 @@ from annotators.asking import Asked, Messages, ask, make_request
 from annotators.pairwise import Orders, choose_orders
 from annotators.rubrics.aggregate import Checks, aggregate_scores, check_pair
 from annotators.rubrics.forms import (
-    LEAST,
-    MOST,
     make_criteria_schema,
     make_scores_schema,
     read_criteria,
@@ -29,11 +27,11 @@ from annotators.rubrics.rubric import Criterion, Rubric, choose_rubric, describe
 from annotators.talk import Item, Row, Talk, make_row, name_annotator, say_failure, together
 from annotators.templates import hash_templates, load_template, render_prompt, render_template
 from engines.assets import find_asset
-from engines.chat import ChatResult
+from engines.chat import ChatRequest, ChatResult
 from engines.models import ResolvedModel
 from schemas.ids import make_id
 
-INTENT_TOKENS = 160
+INTENT_TOKENS = 96
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def load_rubric_templates(base: Path | None = None) -> RubricTemplates:
     intent, criteria, scores = (find_asset(name, base) for name in names)
     return RubricTemplates(
         load_template(intent, ("prompt",)),
-        load_template(criteria, pair, **known, least=LEAST, most=MOST, rubric=()),
+        load_template(criteria, pair, **known, least=1, most=1, rubric=()),
         load_template(scores, pair, **known, criteria=()),
     )
 
@@ -69,8 +67,8 @@ class RubricJudge:
 
     `rubrics`: that of the prompt's category is taken, else that for `*`. With `adapt` the model
     reads the intent and writes the criteria of each pair, two calls more; without it the rubric's
-    own criteria are scored, one call an order. `orders` as of the pairwise judge. `max_tokens`
-    bounds the criteria, and the scores of one order.
+    own criteria are scored, one call an order. It writes `least` to `most` criteria. `orders` as of
+    the pairwise judge. `max_tokens` bounds the criteria, and the scores of one order.
     """
 
     model: ResolvedModel
@@ -78,6 +76,8 @@ class RubricJudge:
     rubrics: tuple[Rubric, ...]
     orders: Orders = "both"
     adapt: bool = True
+    least: int = 5
+    most: int = 15
     max_tokens: int = 1536
 
     @property
@@ -98,7 +98,7 @@ class RubricJudge:
             "templates": asdict(self.templates),
             "rubrics": [{**describe_rubric(r), "hash": r.hash} for r in self.rubrics],
             "orders": self.orders,
-            "adapt": self.adapt,
+            "adapt": [self.least, self.most] if self.adapt else None,
             "max_tokens": self.max_tokens,
         }
 
@@ -147,13 +147,14 @@ class RubricJudge:
             reason = say_failure(heard) if heard.error else "the intent is empty"
             return Plan(rubric, None, (), reason, (heard,))
         text = self._show(
-            self.templates.criteria, item, order, intent, rubric=rubric.asked, least=LEAST,
-            most=MOST,
+            self.templates.criteria, item, order, intent,
+            rubric=rubric.asked, least=self.least, most=self.most,
         )  # fmt: skip
+        schema = make_criteria_schema(self.least, self.most)
         asked: Asked[tuple[Criterion, ...]] = yield from ask(
-            lambda talk: self._make(talk, self.templates.criteria, make_criteria_schema()),
+            lambda talk: self._make(talk, self.templates.criteria, schema),
             [{"role": "user", "content": text}],
-            lambda result: read_criteria(result.text, taken=rubric.checked),
+            lambda result: read_criteria(result.text, self.least, self.most, rubric.checked),
         )
         return Plan(rubric, intent, asked.value or (), asked.reason, (heard, *asked.results))
 
@@ -229,7 +230,7 @@ class RubricJudge:
         template: str,
         schema: Mapping[str, Any],
         order: str | None = None,
-    ) -> Any:
+    ) -> ChatRequest:
         return make_request(
             self.model,
             messages,

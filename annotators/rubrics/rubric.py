@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -20,6 +20,7 @@ from engines.assets import assets_folder
 from schemas.errors import AssayError
 from schemas.ids import make_id
 
+T = TypeVar("T")
 Kind = Literal["hard", "core", "important", "highlight"]
 KINDS: tuple[Kind, ...] = ("hard", "core", "important", "highlight")
 STRICT = ConfigDict(extra="forbid")
@@ -174,15 +175,17 @@ def write_rubric(rubric: Rubric) -> str:
 def diff_rubrics(a: Rubric, b: Rubric) -> str:
     """The criteria of two rubrics as a unified diff that a person can read; empty where equal."""
     before, after = (write_rubric(replace(rubric, tests=())) for rubric in (a, b))
-    names = [f"{rubric.name}@{rubric.version}" for rubric in (a, b)]
-    return "".join(
-        difflib.unified_diff(
-            before.splitlines(keepends=True), after.splitlines(keepends=True), *names, n=2
-        )
+    lines = difflib.unified_diff(
+        before.splitlines(keepends=True),
+        after.splitlines(keepends=True),
+        f"{a.name}@{a.version}",
+        f"{b.name}@{b.version}",
+        n=2,
     )
+    return "".join(lines)
 
 
-def load_strictly(file: Path, kind: type[Any], failure: type[AssayError]) -> Any:
+def load_strictly(file: Path, kind: type[T], failure: type[AssayError]) -> T:
     """A YAML file as the frozen dataclass `kind`.
 
     Raises:
@@ -195,7 +198,7 @@ def load_strictly(file: Path, kind: type[Any], failure: type[AssayError]) -> Any
     except yaml.YAMLError as error:
         raise failure(f"{file}: not valid YAML: {error}") from error
     if not isinstance(content, dict):
-        raise failure(f"{file}: must be a mapping with the keys {', '.join(_keys(kind))}")
+        raise failure(f"{file}: must be a mapping with the keys {', '.join(_list_keys(kind))}")
     try:
         return TypeAdapter(kind).validate_python(content)
     except ValidationError as error:
@@ -209,7 +212,7 @@ def _explain(item: Any) -> str:
     return f"{place}: {item['msg'].removeprefix('Value error, ')}"
 
 
-def _keys(kind: type[Any]) -> list[str]:
+def _list_keys(kind: type[Any]) -> list[str]:
     return list(kind.__dataclass_fields__)
 
 
