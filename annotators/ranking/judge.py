@@ -1,0 +1,178 @@
+"""The ranking judge: a group of responses to one prompt, ordered by comparisons chosen as it goes.
+
+Each comparison is a pairwise judge's, in both orders. A graph fit over what came back gives scores
+with standard errors; a pair is spoken for only where its scores differ by more than two of them.
+(ArenaRL, arXiv 2601.06487, for the tournaments; the adaptive design and the fit are ours.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from annotators.pairwise import PairwiseJudge
+from annotators.ranking.adaptive import rank_adaptively
+from annotators.ranking.cycles import find_cycles
+from annotators.ranking.fit import Fit, fit_bradley_terry, fit_least_squares, select_pairs
+from annotators.ranking.standing import Pair, Rounds, Standing
+from annotators.ranking.topologies import (
+    rank_by_anchor,
+    rank_double_elimination,
+    rank_round_robin,
+    rank_seeded_elimination,
+    rank_swiss,
+)
+from annotators.talk import Item, Row, Talk, make_row, name_annotator, together
+from engines.chat import ChatResult
+from engines.models import ResolvedModel
+from schemas.ids import make_id
+
+Topology = Literal["adaptive", "anchor", "round_robin", "swiss", "double", "seeded"]
+TOPOLOGIES = {
+    "anchor": rank_by_anchor,
+    "round_robin": rank_round_robin,
+    "swiss": rank_swiss,
+    "double": rank_double_elimination,
+    "seeded": rank_seeded_elimination,
+}
+Z = 2.0
+
+
+@dataclass(frozen=True)
+class GroupRanker:
+    """Ranks the responses of an item through `judge`.
+
+    `topology` says which pairs are compared: `adaptive` chooses them until the order is certain
+    enough or `budget` comparisons are made, the others are ArenaRL's. `fit` is by least squares on
+    the margins (`lsq`) or Bradley-Terry (`bt`).
+    """
+
+    judge: PairwiseJudge
+    topology: Topology = "adaptive"
+    budget: int | None = None
+    fit: Literal["lsq", "bt"] = "lsq"
+
+    @property
+    def model(self) -> ResolvedModel:
+        """The model of its judge."""
+        return self.judge.model
+
+    @property
+    def annotator(self) -> str:
+        """See `annotators.talk.name_annotator`."""
+        return name_annotator("ranking", self.model, self.specification)
+
+    @property
+    def specification(self) -> dict[str, Any]:
+        """All that its verdicts depend on, as JSON."""
+        return {
+            "method": "ranking",
+            "judge": self.judge.specification,
+            "topology": self.topology,
+            "budget": self.budget,
+            "fit": self.fit,
+            "z": Z,
+        }
+
+    def talk(self, item: Item) -> Talk[list[Row]]:
+        """The rows of its judge on each pair compared; a row for each response, whose `score` is
+        the fit's and whose `detail` has standard error, rank, quantile, the topology and the
+        preference cycles found; and a row for each pair whose order is certain, `p_a` being the
+        normal probability of the difference over its standard error. A pair inside a preference
+        cycle is never spoken for."""
+        rounds = self._start(len(item.response_ids))
+        rows: list[Row] = []
+        standing = None
+        try:
+            pairs = next(rounds)
+            while True:
+                subs = [_pick(item, pair) for pair in pairs]
+                said = yield from together([self.judge.talk(sub) for sub in subs])
+                rows += [row for part in said for row in part]
+                margins = [
+                    _average(part) * (1 if sub.response_ids[0] == item.response_ids[i] else -1)
+                    for part, sub, (i, _) in zip(said, subs, pairs, strict=True)
+                ]
+                pairs = rounds.send(margins)
+        except StopIteration as stop:
+            standing = stop.value
+        return rows + self._conclude(item, standing)
+
+    def _start(self, n: int) -> Rounds:
+        if self.topology == "adaptive":
+            return rank_adaptively(n, self.budget)
+        return TOPOLOGIES[self.topology](n)
+
+    def _conclude(self, item: Item, standing: Standing) -> list[Row]:
+        n = len(item.response_ids)
+        solve = fit_bradley_terry if self.fit == "bt" else fit_least_squares
+        fit: Fit = solve(n, standing.comparisons)
+        cycles = [
+            [item.response_ids[i] for i in cycle.witness]
+            for cycle in find_cycles(n, standing.comparisons)
+        ]
+        # what was concluded follows from these comparisons and from nothing else
+        heard = [(i, j, None if math.isnan(d) else d) for i, j, d in standing.comparisons]
+        concluded = [ChatResult(make_id("ranking", item.target, heard))]
+        about: dict[str, Any] = {
+            "topology": self.topology,
+            "n": n,
+            "comparisons": len(heard),
+            "cycles": cycles,
+        }
+        rows = []
+        for place, response in enumerate(item.response_ids):
+            known = not math.isnan(standing.scores[place])
+            detail = {
+                **about,
+                "se": float(fit.errors[place]),
+                "rank": int(standing.ranks[place]) if known else None,
+                "quantile": float(standing.quantiles[place]) if known else None,
+                "topology_score": float(standing.scores[place]) if known else None,
+            }
+            rows.append(
+                make_row(
+                    self.annotator, item, concluded, response=response, detail=detail,
+                    score=float(fit.scores[place]) if known else None,
+                    reason=None if known else "no comparison of it could be read",
+                )
+            )  # fmt: skip
+        for pair in select_pairs(fit, Z):
+            sub = _pick(item, (pair.winner, pair.loser))
+            p_winner = 0.5 * (1 + math.erf(pair.difference / pair.se / math.sqrt(2)))
+            a_wins = sub.response_ids[0] == item.response_ids[pair.winner]
+            rows.append(
+                make_row(
+                    self.annotator, sub, concluded, p_a=p_winner if a_wins else 1 - p_winner,
+                    detail={**about, "difference": pair.difference, "se": pair.se},
+                )
+            )  # fmt: skip
+        return rows
+
+
+def _pick(item: Item, pair: Pair) -> Item:
+    """The pair (i, j) of an item's responses as an item, smaller id first."""
+    i, j = sorted(pair, key=lambda place: item.response_ids[place])
+    return Item(
+        item.prompt_id,
+        item.messages,
+        (item.response_ids[i], item.response_ids[j]),
+        (item.contents[i], item.contents[j]),
+        item.category,
+        item.answer,
+    )
+
+
+def _average(rows: Sequence[Row]) -> float:
+    """The margin 2 p - 1 for the smaller id: the mean of the orders, each the mean of its samples.
+    NaN where an order that was asked for is missing."""
+    orders: dict[str, list[float]] = {}
+    for row in rows:
+        orders.setdefault(row["order"], [])
+        if row["p_a"] is not None:
+            orders[row["order"]].append(2 * row["p_a"] - 1)
+    if not orders or not all(orders.values()):
+        return math.nan
+    return sum(sum(found) / len(found) for found in orders.values()) / len(orders)
