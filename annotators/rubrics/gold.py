@@ -1,0 +1,103 @@
+"""Gold pairs to improve a rubric by: from opinions in the lake, or from a file of recorded ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from annotators.rubrics.evolve import GoldPair
+from annotators.talk import Item, make_items
+from schemas.errors import AssayError
+from schemas.ids import make_prompt_id, make_response_id
+
+VERDICTS = {"a": 1.0, "b": 0.0, "tie": 0.5}
+
+
+class GoldBroken(AssayError):
+    """A file of gold that cannot be read; the message names the line and the mend."""
+
+
+def collect_gold(opinions: pl.DataFrame) -> list[GoldPair]:
+    """One gold pair for each pair that somebody judged.
+
+    Opinions that are flagged gold go before those that are not; of what is left the mean is taken.
+
+    Args:
+        opinions: `p_a` and `gold` (true, false or null) of each valid opinion, with the columns of
+            `annotators.talk.make_items`.
+    """
+    flagged = pl.col("gold").fill_null(False)
+    keys = ["response_a", "response_b"]
+    best = opinions.filter(flagged == flagged.any().over(keys))
+    pairs = best.group_by(keys, maintain_order=True).agg(
+        pl.col("p_a").mean(), pl.exclude("p_a", "gold", *keys).first()
+    )
+    return [GoldPair(*pair) for pair in zip(make_items(pairs), pairs["p_a"], strict=True)]
+
+
+def read_gold(file: Path) -> list[GoldPair]:
+    """Gold pairs from recorded opinions, one JSON object a line: `prompt` (text or messages),
+    `response_a`, `response_b`, one of `p_a`, `verdict` (A, B or tie) or `score_a` and `score_b`,
+    and where known `category`, `answer` and `gold`. A line that says `gold` false is left out;
+    several lines on one pair are averaged.
+
+    Raises:
+        GoldBroken: cannot be read, or a line without a prompt, two distinct responses or an
+            opinion.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise GoldBroken(f"{file}: cannot be read ({error}); check the path") from error
+    said: dict[str, list[GoldPair]] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            if row.get("gold") is not False:
+                pair = _read_pair(row)
+                said.setdefault(pair.item.target, []).append(pair)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise GoldBroken(
+                f"{file}: line {number}: {error!r}; it must be an object with prompt, response_a, "
+                "response_b and one of p_a, verdict, or score_a with score_b"
+            ) from error
+    return [
+        GoldPair(pairs[0].item, sum(pair.p_a for pair in pairs) / len(pairs))
+        for pairs in said.values()
+    ]
+
+
+def _read_pair(row: Mapping[str, Any]) -> GoldPair:
+    prompt = row["prompt"]
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    prompt_id = make_prompt_id(messages)
+    contents = [row["response_a"], row["response_b"]]
+    if not all(isinstance(content, str) for content in contents):
+        raise ValueError("response_a and response_b must be texts")
+    ids = [make_response_id(prompt_id, content) for content in contents]
+    if ids[0] == ids[1]:
+        raise ValueError("the two responses are the same")
+    p_a = _read_opinion(row)
+    if ids[0] > ids[1]:
+        ids, contents, p_a = ids[::-1], contents[::-1], 1.0 - p_a
+    category, answer = row.get("category") or "", row.get("answer")
+    item = Item(prompt_id, messages, (ids[0], ids[1]), (contents[0], contents[1]), category, answer)
+    return GoldPair(item, p_a)
+
+
+def _read_opinion(row: Mapping[str, Any]) -> float:
+    if row.get("p_a") is not None:
+        p_a = float(row["p_a"])
+        if not 0 <= p_a <= 1:
+            raise ValueError(f"p_a must be from 0 to 1, not {p_a}")
+        return p_a
+    if row.get("verdict") is not None:
+        return VERDICTS[str(row["verdict"]).strip().lower()]
+    a, b = float(row["score_a"]), float(row["score_b"])
+    return 0.5 if a == b else float(a > b)

@@ -1,0 +1,85 @@
+"""Every judging method end to end against the embedded model behind a real vLLM."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from annotators.attributes import KINDS, AttributeWriter
+from annotators.generative import GenerativeJudge, MetaFilter
+from annotators.pairwise import PairwiseJudge
+from annotators.talk import Judge, Row, judge_items
+from annotators.templates import load_template
+from annotators.yes_prob import YesProbJudge
+from engines.assets import find_asset
+from engines.models import ResolvedModel, open_endpoint, resolve_model
+from schemas.recipe import ModelSpec
+from tests.annotators.judging import make_item
+
+PAIRS = [
+    make_item("Paris is the capital of France.", "It is Lyon.",
+              prompt="What is the capital of France?", answer="Paris", category="explanation"),
+    make_item("Put the milk back in the fridge within two hours.", "Milk is white.",
+              prompt="How long may milk stand outside the fridge?", category="advice"),
+]  # fmt: skip
+
+
+def load(name: str, *shows: str, **others: Any) -> str:
+    return load_template(find_asset(f"judges/{name}.jinja"), shows, reference=None, **others)
+
+
+def make_judges(model: ResolvedModel) -> dict[str, Judge]:
+    pairwise = load("pairwise", "prompt", "first", "second", reason=False)
+    yes_prob = load("yes_prob", "prompt", "candidate", "opponent", criteria=None, reason=False)
+    generative = load("generative", "prompt", "responses", count=2, structured=True)
+    meta = load("generative_meta", "prompt", "responses", "critique", "scores")
+    attributes = load("attributes", "prompt", "first", "second", kinds=KINDS)
+    return {
+        "pairwise, choice": PairwiseJudge(model, pairwise),
+        "pairwise, vote": PairwiseJudge(model, pairwise, mode="vote", k=2, temperature=0.7),
+        "pairwise, reason": PairwiseJudge(model, pairwise, mode="reason", max_tokens=48),
+        "yes_prob": YesProbJudge(model, yes_prob),
+        "yes_prob, reason": YesProbJudge(model, yes_prob, reason=True, max_tokens=48),
+        "generative": GenerativeJudge(
+            model, generative, k=2, max_tokens=192, meta=MetaFilter(meta)
+        ),
+        "attributes": AttributeWriter(model, attributes, max_tokens=256),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.xdist_group("vllm")
+def test_every_method_judges_on_the_embedded_model() -> None:
+    model = resolve_model(ModelSpec())
+    endpoint = open_endpoint(model)
+    judges = make_judges(model)
+
+    async def judge_all() -> list[list[Row]]:  # side by side: the server makes one batch of them
+        return await asyncio.gather(*(judge_items(j, PAIRS, endpoint) for j in judges.values()))
+
+    started = time.monotonic()
+    judged = dict(zip(judges, asyncio.run(judge_all()), strict=True))
+    print(f"\n{time.monotonic() - started:.1f} s for all")
+    share: dict[str, float] = {}
+    for name, rows in judged.items():
+        share[name] = sum(row["valid"] for row in rows) / len(rows)
+        tokens_in, tokens_out = (sum(row[f"tokens_{way}"] for row in rows) for way in ("in", "out"))
+        faults = Counter(row["reason"] for row in rows if not row["valid"])
+        print(f"{name}: {share[name]:.0%} of {len(rows)} rows read, {tokens_in} tokens in, "
+              f"{tokens_out} out", *faults.items())  # fmt: skip
+        assert {row["annotator"] for row in rows} == {judges[name].annotator}
+        pairs = [row for row in rows if row.get("response_b") and row["valid"]]
+        assert all(0 <= row["p_a"] <= 1 for row in pairs)
+        assert tokens_in > 0 and tokens_out > 0
+    for name in ("pairwise, choice", "yes_prob"):  # log probabilities came back
+        assert all(0 < row["p_a"] < 1 for row in judged[name])
+    for name in ("pairwise, choice", "pairwise, vote", "pairwise, reason", "yes_prob",
+                 "yes_prob, reason"):  # fmt: skip
+        assert share[name] == 1.0  # the verdict is constrained to a word
+    for name in ("generative", "attributes"):
+        assert share[name] >= 0.5
