@@ -80,8 +80,9 @@ class ChatResult:
     """What became of one call: an answer, or `error` (its cause in a word) and `error_detail`.
 
     `first_logprobs` maps the alternatives of the first token to log probabilities; `logprob` is
-    the sum over the answer's tokens; both are None where the request asked for none. `seconds`
-    includes the tries that failed.
+    the sum over the answer's tokens; `prompt_logprobs` (vLLM) holds the id and the log probability
+    of each token of the prompt, None for the first. They are None where the request asked for none.
+    `seconds` includes the tries that failed.
     """
 
     request_id: str
@@ -95,6 +96,7 @@ class ChatResult:
     tries: int = 1
     error: str | None = None
     error_detail: str | None = None
+    prompt_logprobs: tuple[tuple[int, float] | None, ...] | None = None
 
 
 async def stream_results(
@@ -283,6 +285,7 @@ def parse_answer(request_id: str, content: bytes, seconds: float, tries: int) ->
         usage = answer.get("usage") or {}
         tokens = (choice.get("logprobs") or {}).get("content") or []
         top = (tokens[0].get("top_logprobs") or ()) if tokens else ()
+        prompt = answer.get("prompt_logprobs")
         return ChatResult(
             request_id,
             text=_read_text(choice["message"]["content"]) or "",
@@ -293,9 +296,17 @@ def parse_answer(request_id: str, content: bytes, seconds: float, tries: int) ->
             first_logprobs={str(one["token"]): float(one["logprob"]) for one in top} or None,
             seconds=seconds,
             tries=tries,
+            prompt_logprobs=_read_prompt_logprobs(prompt) if prompt else None,
         )
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"not a chat completion ({error!r}): {content[:200]!r}") from error
+
+
+def _read_prompt_logprobs(prompt: list[Any]) -> tuple[tuple[int, float] | None, ...]:
+    """vLLM lists a dictionary a token, by token id, of the token itself and then of its
+    alternatives."""
+    firsts = (next(iter(one.items())) if one else None for one in prompt)
+    return tuple((int(first[0]), float(first[1]["logprob"])) if first else None for first in firsts)
 
 
 def _read_text(value: Any) -> str | None:

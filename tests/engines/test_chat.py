@@ -139,10 +139,28 @@ def test_what_a_server_leaves_out_is_unknown(logprobs: Any, usage: Any) -> None:
     assert result.logprob in (None, -0.5)
 
 
+def test_prompt_logprobs_are_those_of_the_prompts_own_tokens() -> None:
+    """vLLM lists each token first and its alternatives after it, by id."""
+    second = {"9": {"logprob": -3.5, "rank": 40}, "7": {"logprob": -0.1, "rank": 1}}
+    third = {"7": {"logprob": -9999, "rank": 2}}
+    content = orjson.dumps({**make_answer(), "prompt_logprobs": [None, second, third]})
+    result = parse_answer("r", content, 0.1, 1)
+    assert result.prompt_logprobs == (None, (9, -3.5), (7, -9999.0))
+
+
+@pytest.mark.parametrize("answer", [{}, {"prompt_logprobs": None}, {"prompt_logprobs": []}])
+def test_an_answer_without_prompt_logprobs_has_none(answer: dict[str, Any]) -> None:
+    result = parse_answer("r", orjson.dumps({**make_answer(), **answer}), 0.1, 1)
+    assert result.prompt_logprobs is None
+
+
 @pytest.mark.parametrize("answer", [
     None, [], "no", {"choices": None}, {"choices": []}, {"choices": [7]},
     make_answer(message=None), make_answer(message={"content": ["A"]}),
     make_answer(finish_reason={}), make_answer(logprobs=[1]), make_answer(logprobs={"content": 7}),
+    {**make_answer(), "prompt_logprobs": 7}, {**make_answer(), "prompt_logprobs": ["no"]},
+    {**make_answer(), "prompt_logprobs": [{"7": {"rank": 1}}]},
+    {**make_answer(), "prompt_logprobs": [{"seven": {"logprob": -1.0}}]},
     make_answer(logprobs={"content": [None]}), make_answer(logprobs={"content": [{"token": "A"}]}),
     make_answer(logprobs={"content": [{"logprob": None}]}),
     make_answer(logprobs={"content": [{"logprob": -1.0, "top_logprobs": [{"token": "A"}]}]}),
