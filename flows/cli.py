@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import os
 import sys
@@ -10,7 +11,7 @@ from importlib.metadata import version
 
 import click
 
-from flows.commands import data, people, run, services, shipping, stages
+from flows.commands import data, measuring, people, rubric, run, services, shipping, stages
 
 
 class InOrder(click.Group):
@@ -31,16 +32,16 @@ def assay() -> None:
 
 
 for command in (
-    run.run, data.import_, *stages.COMMANDS, people.review, shipping.publish, shipping.versions,
-    shipping.diff, shipping.explain, shipping.export, shipping.train, shipping.exam,
-    shipping.report, services.up, services.down, services.status, services.deploy,
-    services.doctor,
+    run.run, data.import_, *stages.COMMANDS, measuring.reliability, rubric.rubric, people.review,
+    shipping.publish, shipping.versions, shipping.diff, shipping.explain, shipping.export,
+    shipping.train, shipping.exam, shipping.report, services.up, services.down, services.status,
+    services.deploy, services.doctor,
 ):  # fmt: skip
     assay.add_command(command)
 
 
 def main() -> None:
-    """Run the command line; an `AssayError` becomes one message and exit status 1."""
+    """Run the command line; what people can mend becomes one message and exit status 1."""
     from schemas.errors import AssayError
 
     gc.set_threshold(100_000, 50, 100)  # imports and rows are many objects and no cycles
@@ -64,6 +65,16 @@ def main() -> None:
         sys.exit(1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(
+            f"error: {where}the disk is full ({error.strerror}); what was committed is safe. Free "
+            "some space and run the same command again",
+            err=True,
+        )
         sys.exit(1)
 
 

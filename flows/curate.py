@@ -261,6 +261,7 @@ def _is_wanted(recipe: Recipe, name: str) -> bool:
         "import": bool(prompts.imports),
         "synthesise": bool(prompts.verifiable or prompts.arithmetic),
         "grow": prompts.open is not None,
+        "attributes": recipe.attributes is not None,
         "judge": bool(recipe.judges),
     }.get(name, True)
 

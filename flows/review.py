@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from annotators.label_studio import DeskUnreachable
 from flows.commands.people import find_desk
 from pipelines.label.review import pull_reviews
 from pipelines.lake.catalogue import open_lake
 from pipelines.lake.run import new_run
+
+
+def _is_transient(_task: Any, _run: Any, state: Any) -> bool:
+    """Only a broken connection to the desk is tried again: a refused token stays refused."""
+    error = state.result(raise_on_failure=False)
+    broken = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError)
+    return isinstance(error, DeskUnreachable) and isinstance(error.__cause__, broken)
 
 
 @flow(name="review-pull", persist_result=False)
@@ -24,7 +33,13 @@ def review_pull(lake: str = "lake", url: str | None = None) -> dict[str, Any]:
             `assay up label-studio` started.
     """
 
-    @task(name="pull", retries=2, retry_delay_seconds=30, cache_policy=NO_CACHE)
+    @task(
+        name="pull",
+        retries=2,
+        retry_delay_seconds=30,
+        retry_condition_fn=_is_transient,
+        cache_policy=NO_CACHE,
+    )
     def pull() -> dict[str, Any]:
         with open_lake(lake) as opened:
             return pull_reviews(opened, new_run(), find_desk(url)).to_json()

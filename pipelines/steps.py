@@ -17,6 +17,7 @@ from pipelines.clean.filters import filter_pairs
 from pipelines.clean.mix import mix_pairs
 from pipelines.clean.responses import filter_responses
 from pipelines.clean.splits import split_prompts
+from pipelines.label.describing import describe_pairs
 from pipelines.label.judging import judge_pairs
 from pipelines.label.labelling import label_pairs
 from pipelines.label.review import queue_reviews
@@ -102,6 +103,13 @@ def _judge(work: Work, limit: int | None) -> StageSummary:
     )
 
 
+def _describe(work: Work, limit: int | None) -> StageSummary:
+    view = work.look()
+    return describe_pairs(
+        work.lake, work.run, work.recipe, work.base, view.prompts, view.pairs, view.rollouts, limit
+    )
+
+
 def _verify(work: Work, limit: int | None) -> StageSummary:
     view = work.look()
     return verify(work.lake, work.run, view.prompts, view.rollouts)
@@ -123,6 +131,7 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
         w.lake, w.run, w.recipe, w.look().all_rollouts
     ),
     "verify": _verify,
+    "attributes": _describe,
     "judge": _judge,
     "label": lambda w, _: label_pairs(w.lake, w.run, w.recipe, w.look().labels),
     "review_queue": lambda w, _: queue_reviews(w.lake, w.run, w.look()),
@@ -142,6 +151,7 @@ FIRST_CHANGED = {
     "rollouts": "all_rollouts",
     "filter_responses": "rollouts",
     "verify": "pairs",
+    "attributes": "labels",
     "judge": "labels",
     "label": "labels",
     "review_queue": "labels",
@@ -149,7 +159,7 @@ FIRST_CHANGED = {
     "mix": "mixed",
 }
 SETTLING_TRIES = 3
-CALL_STEPS = ("grow", "rollouts", "judge")
+CALL_STEPS = ("grow", "rollouts", "attributes", "judge")
 SETTLING_STEPS = (
     "dedup", "split", "filter_responses", "verify", "label", "review_queue", "filter", "mix",
 )  # fmt: skip

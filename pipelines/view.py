@@ -24,7 +24,7 @@ from pipelines.clean.responses import STAGE as FILTER_RESPONSES
 from pipelines.clean.responses import keep_responses, make_response_scope
 from pipelines.clean.splits import STAGE as SPLIT
 from pipelines.clean.splits import keep_split, make_split_scope
-from pipelines.label.judging import load_judges
+from pipelines.label.judges import load_judges
 from pipelines.label.labelling import STAGE as LABEL
 from pipelines.label.labelling import apply_policy, make_label_scope
 from pipelines.label.pairs import find_pairs

@@ -204,7 +204,8 @@ class Imports(Row):
     `outcome` is kept, duplicate, dropped (identical responses) or quarantined.
     `pair_ids` are the pairs it speaks of. A file that is imported again with other `settings`
     (JSON: layout, licence, category) gets a new `revision` of its rows: the latest is the one
-    that counts. What lakes of schema 1 hold has neither and counts as revision 0.
+    that counts. What lakes of schema 1 hold has neither and counts as revision 0. `judgment_ids`
+    are the judgments that it says, whichever row said them first (null in rows of schema 3).
     """
 
     source = dy.String(primary_key=True, min_length=1)
@@ -219,6 +220,7 @@ class Imports(Row):
     prompt_id = dy.String(nullable=True)
     pair_ids = dy.List(dy.String())
     judgments = dy.Int64(min=0)
+    judgment_ids = dy.List(dy.String(), nullable=True)
 
 
 class Reviews(Row):

@@ -9,9 +9,17 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from schemas.errors import AssayError
 from schemas.ids import make_id
@@ -48,6 +56,16 @@ class ModelSpec(Part):
     timeout_seconds: Annotated[float, Field(gt=0)] = 300
     structured: bool = True
     max_tries: Annotated[int, Field(ge=1, le=20)] = 5
+
+    @field_validator("url")
+    @classmethod
+    def check_url(cls, url: str | None) -> str | None:
+        if url is not None and not _is_web_address(url):
+            raise ValueError(
+                "not the address of a server; write it with http:// or https:// and the host, "
+                "such as http://127.0.0.1:8000/v1, or leave url out for a local vLLM"
+            )
+        return url
 
 
 class VerifiableSource(Part):
@@ -116,25 +134,68 @@ class JudgeSpec(Part):
     """A judge: a method and a model. `docs/judges.md` says what each method does and costs.
 
     `name` is what people call it; its opinions are known by the model and all of its settings.
-    `template` replaces the method's own under `judges/`. `orders` other than `both` asks once a
-    pair and is recorded as such. `k` is samples, `max_tokens` of an answer that is not one letter.
+    `template` replaces the method's own under `judges/`. `mode` is of `pairwise` (and `reason` of
+    `yes_prob`). `orders` other than `both` asks once a pair and is recorded as such. `k` counts
+    samples; `max_tokens` is of an answer that is not one letter. `criteria` is of `yes_prob`;
+    `meta` of `generative`; `rubric` (a file; else those that ship, by category) and `adapt` of
+    `rubric`; `policy` and `taxonomy` are the files of `policy` and `failures`, which look at one
+    response; `topology` and `budget` (comparisons a prompt at most) are of `ranking`.
     """
 
     name: Name = "pairwise"
     model: Name = EMBEDDED
-    method: Literal["pairwise", "yes_prob", "generative", "rubric"] = "pairwise"
+    method: Literal[
+        "pairwise", "yes_prob", "generative", "rubric", "ranking", "policy", "failures"
+    ] = "pairwise"
     template: str | None = None
     mode: Literal["choice", "vote", "reason"] = "choice"
     orders: Literal["both", "ab", "ba", "random"] = "both"
     k: Annotated[int, Field(ge=1, le=256)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    max_tokens: Annotated[int, Field(ge=8)] = 256
+    max_tokens: Annotated[int, Field(ge=8)] = 512
+    criteria: str | None = None
+    meta: bool = False
+    rubric: str | None = None
+    adapt: bool = True
+    policy: str | None = None
+    taxonomy: str | None = None
+    topology: Literal["adaptive", "anchor", "round_robin", "swiss", "double", "seeded"] = "adaptive"
+    budget: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
-    def check_samples(self) -> JudgeSpec:
+    def check_settings(self) -> JudgeSpec:
         if self.mode == "vote" and not self.temperature:
             raise ValueError("mode vote needs a temperature above 0: k equal answers are one")
+        for key, methods in METHODS_OF.items():
+            default = type(self).model_fields[key].default
+            if getattr(self, key) != default and self.method not in methods:
+                raise ValueError(
+                    f"{key} is of the method {' and '.join(methods)}; the method is {self.method}"
+                )
         return self
+
+
+METHODS_OF = {
+    "mode": ("pairwise", "ranking", "yes_prob"),
+    "k": ("pairwise", "ranking", "generative"),
+    "temperature": ("pairwise", "ranking", "generative"),
+    "criteria": ("yes_prob",),
+    "meta": ("generative",),
+    "rubric": ("rubric",),
+    "adapt": ("rubric",),
+    "policy": ("policy",),
+    "taxonomy": ("failures",),
+    "topology": ("ranking",),
+    "budget": ("ranking",),
+}
+
+
+class AttributeSpec(Part):
+    """What each pair is about and what its responses differ in, written by a model."""
+
+    model: Name = EMBEDDED
+    template: str = "judges/attributes.jinja"
+    max_tokens: Annotated[int, Field(ge=64)] = 768
 
 
 class LabelSpec(Part):
@@ -142,11 +203,16 @@ class LabelSpec(Part):
 
     `threshold` is the least probability (averaged over both orders) that a judge's label needs;
     below it a pair goes to people. `pairs_per_prompt` caps the candidate pairs of one prompt.
+    `calibration` reads each judge's probability through the fit of its reliability card.
     """
 
-    policy: Literal["verifier_first", "judge_only", "human_first", "imported"] = "verifier_first"
+    policy: Literal[
+        "verifier_first", "judge_only", "human_first", "imported",
+        "dawid_skene", "gold_first", "weighted_vote", "unanimous",
+    ] = "verifier_first"  # fmt: skip
     threshold: Annotated[float, Field(gt=0.5, lt=1)] = 0.55
     pairs_per_prompt: Annotated[int, Field(ge=1)] = 4
+    calibration: Literal["platt", "isotonic"] | None = None
 
 
 class CleanSpec(Part):
@@ -221,6 +287,7 @@ class Recipe(Part):
     models: dict[Name, ModelSpec] = {EMBEDDED: ModelSpec()}
     prompts: PromptSources
     rollouts: list[RolloutSpec] = []
+    attributes: AttributeSpec | None = None
     judges: list[JudgeSpec] = []
     label: LabelSpec = LabelSpec()
     clean: CleanSpec = CleanSpec()
@@ -233,6 +300,8 @@ class Recipe(Part):
     def check_model_names(self) -> Recipe:
         named = {f"rollouts[{i}].model": spec.model for i, spec in enumerate(self.rollouts)}
         named |= {f"judges[{i}].model": spec.model for i, spec in enumerate(self.judges)}
+        if self.attributes:
+            named["attributes.model"] = self.attributes.model
         if self.prompts.open:
             named["prompts.open.model"] = self.prompts.open.model
         for key, name in named.items():
@@ -287,6 +356,14 @@ def parse_import(path: str, **fields: Any) -> ImportSource:
     except ValidationError as error:
         lines = [f"{path}: {_explain(item)}" for item in error.errors()]
         raise RecipeError("\n".join(lines)) from error
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not close, a port that is no number
+        return False
 
 
 def _explain(item: Any) -> str:

@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from engines.assets import assay_home
 from engines.services import Service, list_services, start_service, stop_service
 from schemas.recipe import Recipe, parse_recipe
 
 ROOT = Path(__file__).parents[1]
+
+settings.register_profile("assay", deadline=None)  # a busy machine is no failure
+settings.load_profile("assay")
 
 
 @pytest.fixture(scope="session", autouse=True)

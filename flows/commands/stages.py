@@ -12,7 +12,8 @@ HELP = {
     "synthesise": (("synthesise", "grow"), "Make the prompts of RECIPE that the lake lacks."),
     "rollouts": (("rollouts", "filter_responses", "verify"),
                  "Sample, clean and verify the responses of RECIPE."),
-    "judge": (("judge",), "Ask the judges of RECIPE about every pair no verifier decides."),
+    "judge": (("attributes", "judge"),
+              "Ask the judges of RECIPE about every pair no verifier decides."),
     "label": (("label", "review_queue"), "Apply the label policy of RECIPE; queue the undecided."),
     "dedup": (("dedup", "split"), "Find duplicate prompts and give the others their split."),
     "filter": (("filter",), "Drop labelled pairs that repeat others or compare equal texts."),
@@ -20,7 +21,7 @@ HELP = {
 }  # fmt: skip
 
 # a step of these takes in rows of its own, and not those of the step before it
-MAKERS = ("grow",)
+MAKERS = ("grow", "judge")
 ADDED = ("calls", "reused", "remaining", "tokens_in", "tokens_out", "made", "invalid")
 
 
@@ -53,6 +54,7 @@ def run_steps(
     from pipelines.steps import find_recipe, open_work, run_step
 
     parsed, base = find_recipe(recipe, lake)
+    names = tuple(name for name in names if name != "attributes" or parsed.attributes)
     console = Console()
     run = new_run(parsed, retry_failed=retry_failed, tell=console.tell, progress=console.progress)
     with open_work(lake, parsed, base, run) as work:
@@ -60,7 +62,7 @@ def run_steps(
             summaries = [run_step(work, name) for name in names]
         finally:
             release_services()
-            work.lake.compact()
+        work.lake.compact()
     rows: list[dict[str, Any]] = [summary.to_json() for summary in summaries]
     if as_json:
         print_json({**merge_rows(rows), "stages": rows})

@@ -2,56 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
-from annotators.pairwise import PairwiseJudge
-from annotators.talk import Item, Judge, make_items
-from annotators.templates import load_template
-from engines.assets import find_asset
-from engines.models import ResolvedModel, resolve_model
+from annotators.ranking.judge import GroupRanker
+from annotators.talk import Item, make_items
+from pipelines.label.judges import load_judges
 from pipelines.label.talking import hold_talks
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run, StageSummary, add_summaries
-from schemas.recipe import JudgeSpec, Recipe
+from schemas.recipe import Recipe
 
 STAGE = "judge"
-
-
-def load_judges(recipe: Recipe, base: Path | None) -> list[Judge]:
-    """The judges of a recipe with their templates; one that it lists twice, by whatever names, is
-    one judge.
-
-    Raises:
-        engines.assets.AssetMissing, annotators.templates.TemplateBroken
-    """
-    judges = [
-        LOADERS[spec.method](spec, resolve_model(recipe.models[spec.model]), base)
-        for spec in recipe.judges
-    ]
-    return list({judge.annotator: judge for judge in judges}.values())
-
-
-def _load_pairwise(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> Judge:
-    shows = ("prompt", "first", "second")
-    file = find_asset(spec.template or "judges/pairwise.jinja", base)
-    template = load_template(file, shows, reference=None, reason=False)
-    return PairwiseJudge(
-        model,
-        template,
-        mode=spec.mode,
-        k=spec.k or 1,
-        temperature=spec.temperature or 0.0,
-        orders=spec.orders,
-        max_tokens=spec.max_tokens,
-    )
-
-
-LOADERS: dict[str, Callable[[JudgeSpec, ResolvedModel, Path | None], Judge]] = {
-    "pairwise": _load_pairwise,
-}
 
 
 def make_pair_items(
@@ -72,6 +37,22 @@ def make_pair_items(
     return make_items(frame)
 
 
+def make_groups(items: Sequence[Item]) -> list[Item]:
+    """The responses of each prompt that stand in some pair, as one item a prompt."""
+    found: dict[str, dict[str, str]] = {}
+    first: dict[str, Item] = {}
+    for item in items:
+        first.setdefault(item.prompt_id, item)
+        contents = dict(zip(item.response_ids, item.contents, strict=True))
+        found.setdefault(item.prompt_id, {}).update(contents)
+    groups = []
+    for prompt_id, contents in found.items():
+        ids = tuple(sorted(contents))
+        texts = tuple(contents[response_id] for response_id in ids)
+        groups.append(replace(first[prompt_id], response_ids=ids, contents=texts))
+    return groups
+
+
 def judge_pairs(
     lake: Lake,
     run: Run,
@@ -88,9 +69,11 @@ def judge_pairs(
     no call. The counts are of calls; `extra["invalid"]` counts the judgments that say nothing.
     """
     items = make_pair_items(prompts, pairs, rollouts)
+    groups = make_groups(items)
     summaries = []
     for judge in load_judges(recipe, base):
-        summary = hold_talks(lake, run, stage=STAGE, judge=judge, items=items, limit=limit)
+        asked = groups if isinstance(judge, GroupRanker) else items
+        summary = hold_talks(lake, run, stage=STAGE, judge=judge, items=asked, limit=limit)
         summaries.append(summary)
         if limit is not None:
             limit -= summary.extra["calls"]

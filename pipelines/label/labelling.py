@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import json
+
 import polars as pl
 
+from annotators.calibration import calibration_from_json
 from annotators.talk import Judge
+from annotators.verifiers import VERIFIERS, VERSION_MARK
+from pipelines.label.juries import JURIES
 from pipelines.label.policies import POLICIES
+from pipelines.label.reliability import LEAST_TO_CALIBRATE, read_cards
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import Decided, decide_stage, make_scope
+from pipelines.lake.editions import drop_superseded
 from pipelines.lake.run import Run, StageSummary
+from schemas.errors import AssayError
 from schemas.recipe import Recipe
 
 STAGE = "label"
 RULES = 1
+
+
+class NotCalibrated(AssayError):
+    """A recipe wants calibrated judges, and one of them was never measured."""
 
 
 def find_judgments(
@@ -20,7 +32,8 @@ def find_judgments(
 ) -> pl.DataFrame:
     """The judgments that speak of `pairs`: of verifiers, of people, of the recipe's judges and of
     its imported pools, and `one_order`: by a judge that the recipe asks in one order only. Of a
-    person's revisions only the latest counts; one that was taken back is gone."""
+    person's revisions only the latest counts; one that was taken back is gone; of a pool's editions
+    what the newest says of a pair; of a verifier's verdicts those of its present version."""
     found = lake.query(
         "SELECT j.* FROM judgments j WHERE "
         "(j.response_b IS NULL AND (j.response_a IN (SELECT response_a FROM pairs) "
@@ -31,15 +44,20 @@ def find_judgments(
     )
     names = [judge.annotator for judge in judges]
     one_order = [j.annotator for j in judges if j.specification.get("orders", "both") != "both"]
-    pools = [f"import:{source.name}" for source in recipe.prompts.imports]
+    sources = [source.name for source in recipe.prompts.imports]
+    pools = [f"import:{name}" for name in sources]
+    stale = pl.col("annotator").str.starts_with(VERIFIERS) & ~pl.col("annotator").str.ends_with(
+        VERSION_MARK
+    )
     imported = pl.col("annotator").str.starts_with("import:")
     mine = pl.col("annotator").str.split("/").list.first().is_in(pools)
-    ours = found.filter(
+    ours = drop_superseded(lake, found, sources).filter(
+        ~stale,
         pl.when(imported)
         .then(mine)
         .when(pl.col("kind") == "llm")
         .then(pl.col("annotator").is_in(names))
-        .otherwise(pl.lit(True))
+        .otherwise(pl.lit(True)),
     )
     people = (pl.col("kind") == "human") & ~imported
     latest = (
@@ -61,7 +79,9 @@ def apply_policy(
     probability (of the likelier side) and margin (2 p - 1). A pair that waits for people has no
     chosen side."""
     judgments = find_judgments(lake, recipe, judges, pairs)
-    labels = POLICIES[recipe.label.policy](pairs, judgments, recipe.label.threshold)
+    if recipe.label.calibration:
+        judgments = calibrate(lake, judgments, recipe.label.calibration)
+    labels = {**POLICIES, **JURIES}[recipe.label.policy](pairs, judgments, recipe.label.threshold)
     labelled, a_wins = pl.col("status") == "labelled", pl.col("p_a") > 0.5
     return (
         pairs.join(labels, on="pair_id", maintain_order="left")
@@ -77,6 +97,47 @@ def apply_policy(
             probability=pl.max_horizontal("p_a", 1 - pl.col("p_a")),
         )
         .with_columns(margin=2 * pl.col("probability") - 1)
+    )
+
+
+def calibrate(lake: Lake, judgments: pl.DataFrame, method: str) -> pl.DataFrame:
+    """The judgments as a policy should read them: the mean probability that a calibrated annotator
+    gives a pair, over its orders and samples, through the fit of its newest card, in each of its
+    rows. What is stored stays raw.
+
+    Raises:
+        NotCalibrated: a judge of these has no such fit.
+    """
+    cards = read_cards(lake)
+    fits = {
+        name: calibration_from_json(json.dumps(card["calibration"][method]))
+        for name, card in cards.items()
+        if method in card.get("calibration", {})
+    }
+    is_judged = (pl.col("kind") == "llm") & pl.col("p_a").is_not_null()
+    overall = is_judged & pl.col("criterion").is_null()
+    bare = sorted(set(judgments.filter(overall)["annotator"]) - fits.keys())
+    if bare:
+        raise NotCalibrated(
+            f"label.calibration is {method}, and {bare[0]} has no fit on gold: measure it with "
+            f"`assay reliability` ({LEAST_TO_CALIBRATE} pairs of gold are needed), or leave "
+            "label.calibration out"
+        )
+    who = ["annotator", "response_a", "response_b"]
+    means = judgments.filter(overall).group_by([*who, "order"]).agg(pl.col("p_a").mean())
+    means = means.group_by(who).agg(pl.col("p_a").mean()).sort(who)
+    parts = [
+        rows.with_columns(calibrated=pl.Series(fits[str(name)].apply(rows["p_a"].to_numpy())))
+        for (name,), rows in means.group_by("annotator", maintain_order=True)
+    ]
+    if not parts:
+        return judgments
+    fitted = pl.concat(parts).select(*who, "calibrated")
+    read = pl.when(overall & pl.col("calibrated").is_not_null()).then("calibrated")
+    return (
+        judgments.join(fitted, on=who, how="left", maintain_order="left")
+        .with_columns(p_a=read.otherwise("p_a"))
+        .drop("calibrated")
     )
 
 

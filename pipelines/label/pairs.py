@@ -6,6 +6,7 @@ import itertools
 
 import polars as pl
 
+from annotators.verifiers import VERSION_MARK
 from pipelines.label.verifying import CRITERION
 from pipelines.lake.catalogue import Lake
 from schemas.ids import make_pair_id
@@ -36,8 +37,9 @@ def find_pairs(lake: Lake, recipe: Recipe, rollouts: pl.DataFrame) -> pl.DataFra
     verdicts = lake.query(
         "SELECT response_a AS response_id, max(score) AS score FROM judgments "
         "SEMI JOIN wanted ON judgments.response_a = wanted.response_id "
-        "WHERE kind = 'verifier' AND criterion = ? GROUP BY response_a",
-        [CRITERION],
+        "WHERE kind = 'verifier' AND criterion = ? AND ends_with(annotator, ?) "
+        "GROUP BY response_a",
+        [CRITERION, VERSION_MARK],
         wanted=responses,
     )
     imported = _find_imported(lake, recipe, responses)

@@ -8,7 +8,7 @@ table: pointwise verdicts of verifiers, pairwise opinions; `one_order` is true w
 asked in one order only, else its word counts when both are there, or order has no meaning) and the
 threshold, and gives one row a pair:
 
-    pair_id, status, p_a, agreement, tier, decided_by, annotators, reason
+    pair_id, status, p_a, agreement, tier, decided_by, annotators, reason, entropy
 
 `status` is `labelled` or `to_review`; `p_a` the probability that response_a is better (of a pair
 that people must decide: what the first voice in rank said, where it could be read in full);
@@ -16,7 +16,8 @@ that people must decide: what the first voice in rank said, where it could be re
 silver (verifier or judge) or candidate (a label that came with an imported pool and was never
 measured, whoever gave it there); `decided_by` the kind of opinion that decided (`import` for all
 that came with a pool, but `gold` for what its recorder vouches for); `annotators` who they were;
-`reason` why people must decide.
+`reason` why people must decide; `entropy` how unsure the label is, in bits (of the two sides; of a
+jury's posterior also of a tie; null without an opinion): the greatest go to people first.
 
 A judge that is not sure leaves the pair to the next voice; a tie of anybody else is their word, and
 no voice of a lower rank overrules it: the pair waits for people.
@@ -50,6 +51,7 @@ LABEL_SCHEMA = {
     "decided_by": pl.String,
     "annotators": pl.List(pl.String),
     "reason": pl.String,
+    "entropy": pl.Float64,
 }
 
 
@@ -90,7 +92,7 @@ def _decide(
     pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float, ranks: tuple[str, ...]
 ) -> pl.DataFrame:
     opinions = pl.concat(
-        [_collect_verifier(pairs, judgments), _collect_pairwise(pairs, judgments)]
+        [collect_verifier(pairs, judgments), collect_pairwise(pairs, judgments)]
     ).filter(pl.col("voice").is_in(ranks))
     is_unsure = pl.col("voice").is_in(UNSURE)
     one_order = (pl.col("voice") == "llm") & (pl.col("orders") < 2)
@@ -148,12 +150,13 @@ def _decide(
                 )
             ),
         )
+        .with_columns(entropy=measure_entropy(pl.col("p_a")))
         .select(pl.col(name).cast(dtype) for name, dtype in LABEL_SCHEMA.items())
         .sort("pair_id")
     )
 
 
-def _collect_verifier(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFrame:
+def collect_verifier(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFrame:
     """One opinion a pair where exactly one response is correct (score 1)."""
     verdicts = (
         judgments.filter(
@@ -180,7 +183,7 @@ def _collect_verifier(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFr
     )
 
 
-def _collect_pairwise(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFrame:
+def collect_pairwise(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFrame:
     """One opinion an annotator and pair: the mean over orders and samples, so that a person's
     revision is the caller's to resolve and a judge's two orders weigh the same. `voice` is the
     kind of the annotator, and of a pool's own annotators what `OF_POOL` calls them."""
@@ -207,3 +210,9 @@ def _collect_pairwise(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFr
         p_a="p_a",
         orders="orders",
     )
+
+
+def measure_entropy(p: pl.Expr) -> pl.Expr:
+    """The entropy of a probability, in bits: 0 is certain, 1 knows nothing."""
+    parts = [pl.when(q > 0).then(-q * q.log(2)).otherwise(0.0) for q in (p, 1 - p)]
+    return pl.when(p.is_not_null()).then((parts[0] + parts[1]).round(DIGITS))

@@ -40,9 +40,12 @@ P_LEFT = {"left": 1.0, "right": 0.0, "tie": 0.5}
 
 
 def queue_reviews(lake: Lake, run: Run, view: View) -> StageSummary:
-    """Put the undecided pairs into `reviews`, at most `review.limit` of those not queued yet."""
+    """Put the undecided pairs into `reviews`, at most `review.limit` of those not queued yet: those
+    that the policy knows least of first."""
     started = time.monotonic()
-    undecided = view.labels.filter(pl.col("status") == "to_review").sort("pair_id")
+    undecided = view.labels.filter(pl.col("status") == "to_review").sort(
+        "entropy", "pair_id", descending=[True, False], nulls_last=False
+    )
     with lake.lease(QUEUE, run):
         rows = [
             {

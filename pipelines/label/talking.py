@@ -20,6 +20,7 @@ from engines.models import open_endpoint
 from pipelines.lake.calls import Call, run_calls
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run, StageSummary, add_summaries
+from schemas.ids import make_id
 
 ROWS_A_COMMIT = 10_000
 
@@ -122,6 +123,17 @@ def find_answers(lake: Lake, request_ids: Sequence[str]) -> dict[str, ChatResult
     return found
 
 
+def _set_aside(stage: str, row: Row) -> Row:
+    text = json.dumps(row, ensure_ascii=False, default=str)
+    return {
+        "quarantine_id": make_id("quarantine", stage, row["judgment_id"]),
+        "stage": stage,
+        "position": row["request_id"],
+        "reason": row["reason"],
+        "row": text,
+    }
+
+
 def _make_answer(stage: str, call: Call, result: ChatResult) -> Row:
     first = result.first_logprobs
     return {
@@ -142,6 +154,12 @@ def _make_answer(stage: str, call: Call, result: ChatResult) -> Row:
 def _write(lake: Lake, run: Run, stage: str, table: str, talks: Sequence[Conversation]) -> int:
     """Add the rows of those that are through; returns how many of them are not valid."""
     rows = [row for talk in talks for row in talk.rows or ()]
+    if table != "judgments":  # the word of a conversation that raised is no row of this table
+        lost = [row for row in rows if "judgment_id" in row]
+        rows = [row for row in rows if "judgment_id" not in row]
+        if lost:
+            aside = [_set_aside(stage, row) for row in lost]
+            lake.append({"quarantine": aside}, run=run, stage=stage)
     for start in range(0, len(rows), ROWS_A_COMMIT):
         part = rows[start : start + ROWS_A_COMMIT]
         lake.append({table: part}, run=run, stage=stage, message=f"{len(part)} judgments")

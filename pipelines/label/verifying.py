@@ -6,7 +6,7 @@ import time
 
 import polars as pl
 
-from annotators.verifiers import Check, verify_responses
+from annotators.verifiers import ANNOTATOR, DIED, TIMED_OUT, Check, verify_responses
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import record_run
 from pipelines.lake.run import Run, StageSummary
@@ -16,12 +16,32 @@ STAGE = "verify"
 CRITERION = "correctness"
 COMMIT_ROWS = 256
 
+TODO = f"""
+WITH said AS (
+    SELECT response_a, annotator, count(*) AS attempt, bool_or(run_id = ?) AS now,
+        bool_and(NOT valid AND regexp_matches(reason, '^({TIMED_OUT}|{DIED})')) AS cut_short
+    FROM judgments SEMI JOIN wanted
+        ON judgments.response_a = wanted.response_id AND judgments.annotator = wanted.annotator
+    GROUP BY ALL
+)
+SELECT wanted.*, coalesce(attempt, 0) AS attempt FROM wanted
+LEFT JOIN said ON said.response_a = wanted.response_id
+WHERE attempt IS NULL OR (? AND cut_short AND NOT now)
+ORDER BY response_id
+"""
+INVALID = """
+SELECT count(*) AS n FROM wanted ANTI JOIN (SELECT * FROM judgments WHERE valid) AS judgments
+    ON judgments.response_a = wanted.response_id AND judgments.annotator = wanted.annotator
+"""
+
 
 def verify(lake: Lake, run: Run, prompts: pl.DataFrame, rollouts: pl.DataFrame) -> StageSummary:
-    """Score every response to a prompt with a verifier that has no verdict yet.
+    """Score every response to a prompt with a verifier that has no verdict yet of this version of
+    the verifiers.
 
     A scorer that raises or hangs makes an invalid judgment with its reason: the response is
-    unscored, and the summary counts it under `extra["invalid"]`.
+    unscored, and the summary counts it under `extra["invalid"]`. Where the scorer ran out of time
+    or was killed, which may be the machine's fault, a run with `retry_failed` tries once more.
 
     Args:
         prompts: rows of `prompts`.
@@ -36,34 +56,29 @@ def verify(lake: Lake, run: Run, prompts: pl.DataFrame, rollouts: pl.DataFrame) 
             ),
             on="prompt_id",
         )
-        .sort("response_id")
+        .select("prompt_id", "response_id", "content", "verifier", "verifier_data")
+        .with_columns(annotator=pl.format(ANNOTATOR, "verifier"))
     )
     with lake.lease(STAGE, run):
-        todo = lake.query(
-            "SELECT w.* FROM wanted w ANTI JOIN judgments j ON j.response_a = w.response_id "
-            "AND j.kind = 'verifier' AND j.annotator = 'verifier:' || w.verifier",
-            wanted=wanted.select(
-                "prompt_id", "response_id", "content", "verifier", "verifier_data"
-            ),
-        )
+        todo = lake.query(TODO, [run.run_id, run.retry_failed], wanted=wanted)
         items = todo.rows(named=True)
         verdicts = verify_responses(
             Check(row["verifier"], row["verifier_data"], row["content"]) for row in items
         )
         batch = []
         for done, (row, verdict) in enumerate(zip(items, verdicts, strict=True), start=1):
-            annotator = f"verifier:{row['verifier']}"
+            again = [row["attempt"]] if row["attempt"] else []
             batch.append(
                 {
                     "judgment_id": make_judgment_id(
-                        annotator,
+                        row["annotator"],
                         row["response_id"],
                         criterion=CRITERION,
                         order=None,
                         sample_index=0,
-                        origin=make_id("verifier", row["verifier"], row["verifier_data"]),
+                        origin=make_id("verifier", row["verifier"], row["verifier_data"], *again),
                     ),
-                    "annotator": annotator,
+                    "annotator": row["annotator"],
                     "kind": "verifier",
                     "prompt_id": row["prompt_id"],
                     "response_a": row["response_id"],
@@ -80,11 +95,7 @@ def verify(lake: Lake, run: Run, prompts: pl.DataFrame, rollouts: pl.DataFrame) 
                 lake.append({"judgments": batch}, run=run, stage=STAGE)
                 run.progress(STAGE, done, len(items))
                 batch = []
-        invalid = lake.query(
-            "SELECT count(*) AS n FROM judgments j SEMI JOIN wanted w "
-            "ON j.response_a = w.response_id WHERE j.kind = 'verifier' AND NOT j.valid",
-            wanted=wanted.select("response_id"),
-        )["n"][0]
+        invalid = lake.query(INVALID, wanted=wanted)["n"][0]
         summary = StageSummary(
             stage=STAGE,
             rows_in=len(wanted),

@@ -25,10 +25,12 @@ from schemas.errors import AssayError
 from schemas.ids import make_id
 
 STAGE = "exam"
-TRUSTED = ("verifier", "human")
+TRUSTED = ("verifier", "human", "gold")
 HELD_OUT = ("test", "gold-exam")
 EXAM = "accuracy on held-out pairs"
-LABELLERS = {"llm": "its own judge", "import": "the imported labels"}
+LABELLERS = {
+    "llm": "its own judge", "consensus": "its own jury", "import": "the imported labels",
+}  # fmt: skip
 RESAMPLES = 2000
 EXAM_VERSION = 2
 

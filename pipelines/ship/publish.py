@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from pipelines.label.describing import load_writer
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run, StageSummary
 from pipelines.make.growing import make_growing_calls
@@ -168,6 +169,8 @@ def measure_cost(view: View, rows: int) -> dict[str, Any]:
     calls = [c.request.request_id for c in make_growing_calls(view.recipe, view.base)]
     calls += view.all_rollouts["request_id"].to_list()
     judges = [judge.annotator for judge in view.judges]
+    writer = load_writer(view.recipe, view.base)
+    judges += [writer.annotator] if writer else []
     columns = "request_id, tokens_in, tokens_out, seconds"
     frame = view.lake.query(
         "SELECT count(*) AS calls, sum(tokens_in) AS tokens_in, sum(tokens_out) AS tokens_out, "

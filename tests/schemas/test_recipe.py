@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engines.assets import assets_folder
 from schemas.recipe import RecipeError, load_recipe, parse_import, parse_recipe
+from tests.conftest import make_recipe
 
 SMALL = {"name": "t", "prompts": {"arithmetic": {"count": 3}}}
 
@@ -41,6 +43,26 @@ def test_a_broken_recipe_names_the_key_and_the_mend(change: dict, message: str) 
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["", "127.0.0.1:8000/v1", "localhost:8000/v1", "ftp://there/v1", "http://", "http:///v1",
+     "http://:8000/v1", "http://there:port/v1", "http://[::1/v1"],
+)  # fmt: skip
+def test_the_address_of_a_server_has_a_scheme_and_a_host(url: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe({**SMALL, "models": {"m": {"model": "x", "url": url}}}, "file.yaml")
+    assert str(caught.value) == (
+        "file.yaml: models.m.url: not the address of a server; write it with http:// or https:// "
+        "and the host, such as http://127.0.0.1:8000/v1, or leave url out for a local vLLM"
+    )
+
+
+@pytest.mark.parametrize("url", [None, "http://127.0.0.1:8000/v1", "https://a.example/v1/"])
+def test_an_address_is_kept_as_it_stands(url: str | None) -> None:
+    recipe = parse_recipe({**SMALL, "models": {"m": {"model": "x", "url": url}}})
+    assert recipe.models["m"].url == url
+
+
 def test_files_that_are_no_recipe(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no such recipe"):
         load_recipe(tmp_path / "absent.yaml")
@@ -62,3 +84,20 @@ def test_an_import_source_is_checked_too() -> None:
     assert parse_import("x.jsonl", name="x").licence == "unknown"
     with pytest.raises(RecipeError, match="name"):
         parse_import("x.jsonl", name="no spaces")
+
+
+@pytest.mark.parametrize(("judge", "words"), [
+    ({"mode": "vote"}, "temperature above 0"),
+    ({"method": "rubric", "k": 4}, "k is of the method pairwise and ranking and generative"),
+    ({"adapt": False}, "adapt is of the method rubric"),
+    ({"method": "rubrik"}, "method"),
+])  # fmt: skip
+def test_a_setting_of_another_method_is_said_to_be_one(judge: dict[str, Any], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        make_recipe(judges=[{"model": "m", **judge}])
+
+
+def test_a_recipe_survives_being_written_and_read() -> None:
+    judges = [{"model": "m", "method": m} for m in ("pairwise", "generative", "rubric", "policy")]
+    recipe = make_recipe(judges=judges)
+    assert parse_recipe(recipe.model_dump(mode="json")) == recipe

@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipelines.label.judging import judge_pairs, load_judges
+from pipelines.label.judges import load_judges
+from pipelines.label.judging import judge_pairs
 from pipelines.label.labelling import apply_policy
 from pipelines.label.pairs import PAIR_SCHEMA
 from pipelines.lake.catalogue import Lake, open_lake

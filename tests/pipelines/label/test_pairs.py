@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from annotators.verifiers import ANNOTATOR
 from pipelines.label.pairs import find_pairs
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.run import new_run
@@ -41,12 +42,19 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     folder: Path = tmp_path_factory.mktemp("pairs")
     rows = [
         make_judgment(
-            f"v-{response}", annotator="verifier:v", kind="verifier", prompt_id=prompt,
+            f"v-{response}", annotator=ANNOTATOR.format("v"), kind="verifier", prompt_id=prompt,
             response_a=response, criterion="correctness", score=score, valid=score is not None,
         )
         for prompt, scores in SCORES.items()
         for response, score in scores.items()
         if score != "none"
+    ]  # fmt: skip
+    # what an older version of the verifier said, the other way round
+    rows += [
+        {**row, "judgment_id": f"old {row['judgment_id']}", "annotator": "verifier:v",
+         "score": 1.0 - row["score"]}
+        for row in rows
+        if row["valid"]
     ]  # fmt: skip
     for pool, a, b in (("import:pool/gpt", "i1", "i2"), ("import:other", "i1", "i3")):
         rows.append(

@@ -1,0 +1,39 @@
+"""`assay reliability`: how far to trust each annotator."""
+
+from __future__ import annotations
+
+import click
+
+from flows.options import command_options, show_example
+
+
+@click.command(epilog=show_example("assay reliability --gold import:pandalm/annotator1"))
+@command_options
+@click.option(
+    "--gold",
+    "gold_from",
+    multiple=True,
+    metavar="ANNOTATOR",
+    help="Whose majority is the truth; may be given several times [default: what is recorded as "
+    "gold and our own people, else the people of imported pools].",
+)
+def reliability(lake: str, as_json: bool, gold_from: tuple[str, ...]) -> None:
+    """Measure every annotator against gold, and keep the cards; no model is called.
+
+    Order flips, a taste for the first place or for length, answers that could not be read,
+    accuracy and calibration by category, what errors judges share, tokens and seconds a label; and
+    which judges, samples and orders gold recommends.
+    """
+    from flows.console import print_json
+    from pipelines.label.reliability import measure_annotators, record_cards
+    from pipelines.label.showing import render_reliability
+    from pipelines.lake.catalogue import open_lake
+    from pipelines.lake.run import new_run
+
+    with open_lake(lake, create=False) as opened:
+        found = measure_annotators(opened, gold_from)
+        record_cards(opened, new_run(), found)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        click.echo(render_reliability(found))

@@ -1,0 +1,118 @@
+"""From what a recipe says of its judges to the judges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from annotators.generative import GenerativeJudge, MetaFilter
+from annotators.pairwise import PairwiseJudge
+from annotators.ranking.judge import GroupRanker
+from annotators.rubrics.judge import RubricJudge, load_rubric_templates
+from annotators.rubrics.policy import PolicyJudge, load_policy, load_policy_template
+from annotators.rubrics.rubric import load_rubric, load_rubrics
+from annotators.rubrics.taxonomy import FailureChecker, load_failure_template, load_taxonomy
+from annotators.talk import Judge
+from annotators.templates import load_template
+from annotators.yes_prob import YesProbJudge
+from engines.assets import find_asset
+from engines.models import ResolvedModel, resolve_model
+from schemas.recipe import JudgeSpec, Recipe
+
+SAMPLES = 4
+SAMPLE_TEMPERATURE = 0.5
+
+
+def load_judges(recipe: Recipe, base: Path | None) -> list[Judge]:
+    """The judges of a recipe with their templates; one that it lists twice, by whatever names, is
+    one judge.
+
+    Raises:
+        engines.assets.AssetMissing, annotators.templates.TemplateBroken, and what a broken rubric,
+            policy or taxonomy raises: each names the file.
+    """
+    judges = [
+        LOADERS[spec.method](spec, resolve_model(recipe.models[spec.model]), base)
+        for spec in recipe.judges
+    ]
+    return list({judge.annotator: judge for judge in judges}.values())
+
+
+def load_pairwise(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> PairwiseJudge:
+    """See `annotators.pairwise`."""
+    shows = ("prompt", "first", "second")
+    file = find_asset(spec.template or "judges/pairwise.jinja", base)
+    return PairwiseJudge(
+        model,
+        load_template(file, shows, reference=None, reason=False),
+        mode=spec.mode,
+        k=spec.k or 1,
+        temperature=spec.temperature or 0.0,
+        orders=spec.orders,
+        max_tokens=spec.max_tokens,
+    )
+
+
+def _load_yes_prob(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> Judge:
+    shows = ("prompt", "candidate", "opponent")
+    file = find_asset(spec.template or "judges/yes_prob.jinja", base)
+    return YesProbJudge(
+        model,
+        load_template(file, shows, reference=None, reason=False, criteria=None),
+        criteria=spec.criteria,
+        orders=spec.orders,
+        reason=spec.mode == "reason",
+        max_tokens=spec.max_tokens,
+    )
+
+
+def _load_generative(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> Judge:
+    file = find_asset(spec.template or "judges/generative.jinja", base)
+    known = {"reference": None, "count": 2, "structured": True, "responses": ["⟦1⟧", "⟦2⟧"]}
+    meta = find_asset("judges/generative_meta.jinja", base).read_text(encoding="utf-8")
+    return GenerativeJudge(
+        model,
+        load_template(file, ("prompt",), **known),
+        k=spec.k or SAMPLES,
+        temperature=SAMPLE_TEMPERATURE if spec.temperature is None else spec.temperature,
+        max_tokens=spec.max_tokens,
+        orders=spec.orders,
+        meta=MetaFilter(meta) if spec.meta else None,
+    )
+
+
+def _load_rubric(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> Judge:
+    own = (load_rubric(find_asset(spec.rubric, base)),) if spec.rubric else load_rubrics()
+    return RubricJudge(
+        model,
+        load_rubric_templates(base),
+        own,
+        orders=spec.orders,
+        adapt=spec.adapt,
+        max_tokens=spec.max_tokens,
+    )
+
+
+def _load_ranking(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> Judge:
+    return GroupRanker(load_pairwise(spec, model, base), spec.topology, spec.budget)
+
+
+def _load_policy(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> Judge:
+    policy = load_policy(find_asset(spec.policy or "policies/harmful_advice.yaml", base))
+    return PolicyJudge(model, load_policy_template(base), policy, max_tokens=spec.max_tokens)
+
+
+def _load_failures(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> Judge:
+    taxonomy = load_taxonomy(find_asset(spec.taxonomy or "taxonomies/failures.yaml", base))
+    return FailureChecker(model, load_failure_template(base), taxonomy)
+
+
+LOADERS: dict[str, Callable[[JudgeSpec, ResolvedModel, Path | None], Judge]] = {
+    "pairwise": load_pairwise,
+    "yes_prob": _load_yes_prob,
+    "generative": _load_generative,
+    "rubric": _load_rubric,
+    "ranking": _load_ranking,
+    "policy": _load_policy,
+    "failures": _load_failures,
+}

@@ -1,0 +1,94 @@
+"""From a recipe to judges; every method through the lake, resumed, counted, asked once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from engines.assets import AssetMissing
+from pipelines.label.judges import load_judges
+from pipelines.label.judging import judge_pairs, make_groups, make_pair_items
+from pipelines.lake.catalogue import open_lake
+from pipelines.lake.run import new_run
+from schemas.ids import make_pair_id
+from schemas.recipe import Recipe
+from tests.conftest import make_recipe
+from tests.pipelines.label.test_judging import make_work
+from tests.stub_server import run_stub
+
+METHODS: list[dict[str, Any]] = [
+    {"method": "pairwise"},
+    {"method": "pairwise", "mode": "vote", "k": 2, "temperature": 0.7},
+    {"method": "pairwise", "mode": "reason"},
+    {"method": "yes_prob"},
+    {"method": "generative", "k": 2},
+    {"method": "rubric"},
+    {"method": "rubric", "adapt": False, "rubric": "rubrics/general.yaml"},
+    {"method": "ranking"},
+    {"method": "policy"},
+    {"method": "failures"},
+]
+
+
+def make_judging(url: str, *judges: dict[str, Any]) -> Recipe:
+    return make_recipe(url, judges=[{"model": "m", **judge} for judge in judges])
+
+
+def test_every_method_is_an_annotator_of_its_own() -> None:
+    judges = load_judges(make_judging("http://127.0.0.1:9/v1", *METHODS), None)
+    assert len({judge.annotator for judge in judges}) == len(METHODS)
+    for judge in judges:
+        assert judge.specification["method"] in judge.annotator.replace("failures-", "failures")
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: "-".join(map(str, method.values())))
+def test_a_method_runs_through_the_lake_and_resumes_from_it(
+    tmp_path: Path, method: dict[str, Any]
+) -> None:
+    """The stub answers in prose: what wants JSON stays invalid, and is not asked for again."""
+    work = make_work(6)
+    with open_lake(tmp_path / "lake") as lake, run_stub() as stub:
+        recipe = make_judging(stub.url, method)
+        parts, asked = [], 0
+        while not parts or parts[-1].extra["remaining"]:
+            assert len(parts) < 80
+            parts.append(judge_pairs(lake, new_run(), recipe, None, *work, 7))
+            asked += parts[-1].extra["calls"]
+        stats = stub.stats()
+        assert (stats["requests"], stats["repeated"]) == (asked, 0)
+        assert asked > 0
+        again = judge_pairs(lake, new_run(), recipe, None, *work)
+        assert again.extra["calls"] == 0
+        rows = lake.query("FROM judgments")
+        (annotator,) = [judge.annotator for judge in load_judges(recipe, None)]
+        assert set(rows["prompt_id"]) == set(work[1]["prompt_id"])
+        assert annotator in set(rows["annotator"])
+        assert rows.filter(~pl.col("valid"))["reason"].is_not_null().all()
+        assert lake.query("SELECT count(*) AS n FROM quarantine")["n"][0] == 0
+        answers = lake.query("SELECT sum(tokens_in) AS t, count(*) AS n FROM answers")
+        assert answers["n"][0] == asked
+        # every call's tokens stand in exactly one row
+        assert rows["tokens_in"].sum() == answers["t"][0]
+
+
+def test_a_missing_file_is_named() -> None:
+    recipe = make_judging("http://127.0.0.1:9/v1", {"method": "rubric", "rubric": "rubrics/x.yaml"})
+    with pytest.raises(AssetMissing, match=r"rubrics/x\.yaml"):
+        load_judges(recipe, None)
+
+
+def test_the_responses_of_a_prompt_are_one_group() -> None:
+    prompts, pairs, rollouts = make_work(2)
+    (prompt_id, a, b) = pairs.select("prompt_id", "response_a", "response_b").row(0)
+    more = pairs.head(1).with_columns(
+        response_a=pl.lit("0"), pair_id=pl.lit(make_pair_id(prompt_id, "0", b))
+    )
+    texts = pl.concat([rollouts, pl.DataFrame({"response_id": ["0"], "content": ["a third"]})])
+    items = make_pair_items(prompts, pl.concat([pairs, more.select(pairs.columns)]), texts)
+    groups = {group.prompt_id: group for group in make_groups(items)}
+    assert len(items) == 3 and len(groups) == 2
+    assert groups[prompt_id].response_ids == tuple(sorted(("0", a, b)))
+    assert groups[prompt_id].contents[0] == "a third"
