@@ -11,10 +11,12 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from annotators.answers import find_answer
+from annotators.answers import find_answer, holds_answer
+from annotators.scorer import UNDECIDED
 from annotators.verifiers import Check, Verdict, verify_responses
 from pipelines.make.families import Task, make_task
 
+BECAUSE = "The answer is 158 euros, since 3 times 4 is 12."
 RIGHT = Check("math_verify", json.dumps({"answer": "42"}), "It is \\boxed{42}")
 
 
@@ -39,11 +41,16 @@ def test_right_and_wrong_answers_and_a_scorer_that_raises() -> None:
         (check(gcd, f"Let me see.\nThe answer is {gcd.answer}."), 1.0),
         (check(gcd, f"The answer is {int(gcd.answer) + 1}."), 0.0),
         (check(spell, f"<answer>{spell.answer}</answer>"), 1.0),
-        (check(primes, "blah"), None),
         (check(primes, primes.answer), 1.0),
         (Check("math_verify", json.dumps({"answer": "0.5"}), "So it is $\\frac{1}{2}$."), 1.0),
         (Check("math_verify", json.dumps({"answer": "0.5"}), "So it is 0.25."), 0.0),
+        (check(gcd, f"The GCD is {gcd.answer}."), 1.0),
+        (Check("math_verify", json.dumps({"answer": "158"}), BECAUSE), 1.0),
+        (Check("math_verify", json.dumps({"answer": "12"}), BECAUSE), None),
+        (Check("math_verify", json.dumps({"answer": "3"}), f"<answer>7</answer>, {BECAUSE}"), None),
+        (Check("math_verify", json.dumps({"answer": "3"}), f"{BECAUSE} <answer>7</answer>"), 0.0),
         (Check("math_verify", json.dumps({"answer": "0.5"}), ""), 0.0),
+        (check(primes, "blah"), None),
         (Check("no_such_verifier", "{}", "42"), None),
         (Check("reasoning_gym:no_such_family", "{}", "42"), None),
         (Check("math_verify", "not json", "42"), None),
@@ -52,8 +59,9 @@ def test_right_and_wrong_answers_and_a_scorer_that_raises() -> None:
     verdicts = list(verify_responses(case for case, _ in cases))
     assert [verdict.score for verdict in verdicts] == [score for _, score in cases]
     reasons = [verdict.reason for verdict in verdicts if verdict.score is None]
-    assert reasons[0] is not None and reasons[0].startswith("ValueError")
-    assert reasons[1] == "ValueError: no verifier named no_such_verifier"
+    assert reasons[0] == reasons[1] == UNDECIDED
+    assert reasons[2] is not None and reasons[2].startswith("ValueError")
+    assert reasons[3] == "ValueError: no verifier named no_such_verifier"
     assert all(reasons)
     assert all(verdict.reason is None for verdict in verdicts if verdict.score is not None)
     assert find_scorers() == []
@@ -105,7 +113,41 @@ def test_a_scorer_sees_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
         ("First I add.\nThen I halve.\n\n19.\n", "19"),
         ("never closed \\boxed{12", "never closed \\boxed{12"),
         ("one line, no statement", "one line, no statement"),
+        ("3.", "3"),
+        ("**3**.", "3"),
+        ("`3`", "3"),
+        ("<answer>3.</answer>", "3"),
+        ("The result is 3.", "3"),
+        ("The GCD is 3.", "3"),
+        ("So it is 12.", "12"),
+        ("Thus, the solution is: 2 + 3", "2 + 3"),
+        ("The word they use is not spelt here.\nIt is here.\nabc", "abc"),
     ],
 )
 def test_the_final_answer_is_found(content: str, answer: str) -> None:
     assert find_answer(content) == answer
+
+
+@pytest.mark.parametrize(
+    ("content", "answer", "held"),
+    [
+        ("3", "3", True),
+        ("I get 3, or so", "3", True),
+        ("13 30 3.5 0.3 3rd x3 -3", "3", False),
+        ("5-3 = 2", "3", True),
+        ("1,000.0 grams", "1000", True),
+        ("It's TUESDAY!", "Tuesday", True),
+        ("Notes", "no", False),
+        ("apple banana and cherry", "apple, banana", True),
+        ("banana, apple", "apple, banana", False),
+        ("3 of them. <answer>4</answer>", "3", False),
+        ("<answer>4</answer> sorry, 3", "3", True),
+        ("3 of them: \\boxed{4}", "3", False),
+        ("", "3", False),
+        ("anything", "?", False),
+    ],
+)
+def test_a_response_holds_an_answer_as_whole_words_from_its_last_marked_answer_on(
+    content: str, answer: str, held: bool
+) -> None:
+    assert holds_answer(content, answer) is held

@@ -1,0 +1,157 @@
+"""How annotators agree with one another, and whether they err on the same items.
+
+Correlated errors are the hidden cost of a jury: three judges who fail together are one judge. So
+agreement alone (kappa) is half the picture, and the correlation of errors against gold the other.
+
+Votes are frames of item, annotator, label (see `annotators.votes`). Several votes of an annotator
+on an item are first merged into one by majority, a draw being a tie.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from annotators.votes import LABELS, check_votes, merge_within
+
+Counts = NDArray[np.float64]
+Number = TypeVar("Number", float, Counts, pl.Expr)
+
+Z = 1.959964  # 95 %
+NAMES = ("annotator_1", "annotator_2")
+
+
+def compare_annotators(votes: pl.DataFrame) -> pl.DataFrame:
+    """Cohen's kappa over the three classes for every two annotators who share an item.
+
+    kappa = (agreement - chance) / (1 - chance), chance from each one's own class shares on the
+    shared items. (Cohen 1960, "A coefficient of agreement for nominal scales".)
+
+    Returns:
+        annotator_1 < annotator_2, n (shared items), agreement (share of them with one label),
+        kappa (null where chance alone agrees on everything: both say one class throughout).
+
+    Raises:
+        VotesUnreadable: see `annotators.votes.check_votes`.
+    """
+    rows = merge_within(votes)
+    kinds = pl.DataFrame({"label": LABELS}).with_row_index("kind")
+    code = rows.join(kinds, on="label", maintain_order="left")["kind"]
+    names, cells = _cross(rows, code, len(LABELS))
+    n = cells.sum(axis=(2, 3))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        agreement = np.trace(cells, axis1=2, axis2=3) / n
+        chance = (cells.sum(axis=3) * cells.sum(axis=2)).sum(axis=2) / n**2
+        kappa = (agreement - chance) / (1 - chance)
+    return _list_pairs(names, n, agreement=agreement, kappa=kappa)
+
+
+def correlate_errors(votes: pl.DataFrame, gold: pl.DataFrame) -> pl.DataFrame:
+    """The correlation of two annotators' errors (phi) on the items that both judged and gold knows.
+
+    An error is a label that is not gold's; a tie is an error where gold has none. Independent
+    judges have a phi near 0, and a jury of them is worth more than its best member.
+
+    Args:
+        votes: item, annotator, label.
+        gold: item, label.
+
+    Returns:
+        annotator_1 < annotator_2, n, errors_1 and errors_2 (rates on the shared items), both (the
+        rate of erring together), phi (null where one of them errs always or never).
+
+    Raises:
+        VotesUnreadable: see `annotators.votes.check_votes`.
+    """
+    check_votes(gold, ("item", "label"), "gold")
+    truth = gold.select(pl.col("item").cast(votes.schema["item"]), truth="label").unique()
+    rows = merge_within(votes).join(truth, on="item")
+    names, cells = _cross(rows, (rows["label"] != rows["truth"]).cast(pl.Int64), 2)
+    n = cells.sum(axis=(2, 3))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        both = cells[:, :, 1, 1] / n
+        first, second = cells[:, :, 1].sum(axis=2) / n, cells[:, :, :, 1].sum(axis=2) / n
+        spread = np.sqrt(first * (1 - first) * second * (1 - second))
+        phi = np.where(spread > 0, (both - first * second) / spread, np.nan)
+    return _list_pairs(names, n, errors_1=first, errors_2=second, both=both, phi=phi)
+
+
+def measure_alpha(votes: pl.DataFrame) -> float | None:
+    """Krippendorff's alpha over the three classes, for any number of annotators and gaps: 1 is
+    perfect, 0 what chance gives. (Krippendorff 2011, "Computing Krippendorff's alpha-reliability",
+    nominal metric.)
+
+    Returns:
+        None where nobody shares an item, or all say one class.
+    """
+    rows = merge_within(votes)
+    tallies = (
+        rows.group_by("item")
+        .agg((pl.col("label") == name).sum().alias(name) for name in LABELS)
+        .select(pl.col(LABELS).cast(pl.Float64))
+        .to_numpy()
+    )
+    n = tallies.sum(axis=1)
+    tallies, n = tallies[n > 1], n[n > 1]
+    total = tallies.sum(axis=0)
+    pairs = total.sum() ** 2 - (total**2).sum()
+    if not len(n) or pairs == 0:
+        return None
+    observed = ((n**2 - (tallies**2).sum(axis=1)) / (n - 1)).sum()
+    return float(1 - observed * (total.sum() - 1) / pairs)
+
+
+def pivot_pairs(pairs: pl.DataFrame, value: str) -> pl.DataFrame:
+    """A square matrix from a list of pairs: `annotator` and a column a name, null on the diagonal
+    and where two share no item."""
+    mirrored = pairs.select(
+        annotator_1="annotator_2", annotator_2="annotator_1", value=pl.col(value)
+    )
+    long = pl.concat([pairs.select(*NAMES, value=pl.col(value)), mirrored])
+    names = sorted(set(long["annotator_1"]))
+    return (
+        long.sort(NAMES)
+        .pivot("annotator_2", index="annotator_1", values="value")
+        .select(pl.col("annotator_1").alias("annotator"), *names)
+    )
+
+
+def find_interval(share: Number, n: Number) -> tuple[Number, Number]:
+    """The 95 % Wilson interval of a share of `n`; numbers, arrays or columns. n must not be 0."""
+    middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * (share * (1 - share) / n + Z**2 / (4 * n**2)) ** 0.5
+    return middle - half, middle + half
+
+
+def _cross(rows: pl.DataFrame, code: pl.Series, kinds: int) -> tuple[list[str], Counts]:
+    """For every two annotators the table of what they say on shared items: names, and counts of
+    the shape (annotator, annotator, kinds, kinds). `rows` has one vote an annotator and item."""
+    from scipy.sparse import csr_array
+
+    names = rows["annotator"].unique().sort()
+    spoken = (
+        rows["annotator"].cast(pl.String).replace_strict(names, range(len(names))).to_numpy()
+        if len(rows)
+        else np.zeros(0, dtype=np.int64)
+    )
+    item = rows["item"].rank("dense").to_numpy() - 1 if len(rows) else spoken
+    shape = (len(names) * kinds, int(item.max()) + 1 if len(rows) else 1)
+    said = csr_array((np.ones(len(rows)), (spoken * kinds + code.to_numpy(), item)), shape=shape)
+    shared = (said @ said.T).toarray() if len(rows) else np.zeros((0, 0))
+    cells = shared.reshape(len(names), kinds, len(names), kinds).transpose(0, 2, 1, 3)
+    return names.to_list(), cells
+
+
+def _list_pairs(names: list[str], n: Counts, **values: Counts) -> pl.DataFrame:
+    first, second = np.nonzero(np.triu(n, 1))
+    columns: dict[str, Any] = {
+        NAMES[0]: pl.Series([names[place] for place in first], dtype=pl.String),
+        NAMES[1]: pl.Series([names[place] for place in second], dtype=pl.String),
+        "n": pl.Series(n[first, second].astype(np.int64)),
+    }
+    for name, value in values.items():
+        columns[name] = pl.Series(value[first, second], dtype=pl.Float64).fill_nan(None)
+    return pl.DataFrame(columns)
