@@ -12,9 +12,11 @@ import pytest
 
 from annotators.verifiers import ANNOTATOR, DIED, TIMED_OUT, Check, Verdict
 from pipelines.label import verifying
+from pipelines.label.labelling import find_judgments
 from pipelines.label.verifying import verify
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.run import Run, new_run
+from tests.conftest import make_recipe
 
 SHOWN = {"right": 1.0, "wrong": 0.0, "late": TIMED_OUT, "dead": f"{DIED} (-9)", "odd": "ValueError"}
 PROMPTS = pl.DataFrame(
@@ -97,3 +99,7 @@ def test_a_changed_scorer_makes_new_verdicts(
     assert run_verify(lake) == {"made": 0, "invalid": 0}
     said = lake.query("SELECT annotator, count(*) AS n FROM judgments GROUP BY ALL ORDER BY ALL")
     assert said["n"].to_list() == [5, 5]
+    pairs = pl.DataFrame({"response_a": ["right"], "response_b": ["wrong"]})
+    found = find_judgments(lake, make_recipe(), [], pairs)
+    assert set(found["annotator"]) == {ANNOTATOR.format("math_verify")}
+    assert dict(found.select("response_a", "score").iter_rows()) == {"right": 1.0, "wrong": 0.0}
