@@ -53,10 +53,17 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin"
 
 
-def run_there(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run_there(
+    *command: str | Path, cwd: Path, timeout: float = 280
+) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     return subprocess.run(
-        [*map(str, command)], capture_output=True, text=True, timeout=280, cwd=cwd, env=environment
+        [*map(str, command)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=cwd,
+        env=environment,
     )
 
 
@@ -105,3 +112,42 @@ def test_the_wheel_runs_away_from_the_checkout(installed: Path, tmp_path: Path) 
     [version] = json.loads(listed.stdout)["versions"]
     assert (version["name"], version["version"]) == ("tiny", 1)
     assert version["fingerprint"] == result["fingerprint"]
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_what_the_wheel_declares_is_all_it_needs(wheel: Path, tmp_path: Path) -> None:
+    """An empty environment gets the wheel and what it asks for, at the versions of the lock file
+    (which pins torch to the build of the index), and nothing else: what is not declared is missing.
+    """
+    bin_folder = tmp_path / "venv" / "bin"
+    venv.create(bin_folder.parent, with_pip=True)
+    lock = ROOT / "data" / "environments" / "assay.lock"
+    pip = bin_folder / "pip"
+    done = run_there(
+        pip, "install", "--quiet", "--constraint", lock, wheel, cwd=tmp_path, timeout=3000
+    )
+    assert done.returncode == 0, done.stderr
+    check = run_there(pip, "check", cwd=tmp_path)
+    assert check.returncode == 0, check.stdout
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    doctor = run_there(bin_folder / "assay", "doctor", "--json", cwd=elsewhere)
+    assert doctor.returncode == 0, doctor.stdout + doctor.stderr
+    done = run_there(
+        bin_folder / "assay", "run", "tiny", "--lake", "lake", "--out", "out", "--json",
+        cwd=elsewhere,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["version"], result["rows"]) == ("tiny@1", 12)
+    assert (elsewhere / result["export"] / "assay.json").is_file()
+    # what the commands load late is declared, too
+    code = (
+        "import annotators.label_studio, engines.embedder, flows.deploy, flows.review; "
+        "import httpx, label_studio_sdk, math_verify, reasoning_gym, rensa, scipy.sparse, trl; "
+        "from engines.embedder import embed_texts; assert embed_texts(['a']).shape == (1, 384)"
+    )
+    done = run_there(bin_folder / "python", "-c", code, cwd=elsewhere)
+    assert done.returncode == 0, done.stderr

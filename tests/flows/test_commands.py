@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from annotators.label_studio import DeskUnreachable
 from flows.commands.people import find_desk
-from flows.commands.stages import merge_rows
+from flows.commands.stages import merge_rows, run_steps
+from pipelines.lake.catalogue import Lake
+from pipelines.lake.places import LakeError
 from pipelines.lake.run import StageSummary
+from schemas.errors import AssayError
 from tests.conftest import make_recipe, run_assay, write_recipe
 from tests.stub_server import run_stub
 
@@ -73,3 +79,73 @@ def test_rows_that_travel_count_once() -> None:
     merged = merge_rows([label.to_json(), queue.to_json()])
     assert (merged["rows_in"], merged["kept"], merged["to_review"]) == (100, 100, 30)
     assert (merged["queued"], merged["decided_by"]) == (20, {"llm": 70})
+
+
+def run_main(
+    patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> tuple[int, str]:
+    """What `main` makes of a command that ends with `error`: exit status, standard error."""
+    from flows import cli
+
+    def fail(_context: click.Context) -> None:
+        raise error
+
+    for name in ("gc.set_threshold", "atexit.register"):  # they are for a process of its own
+        patch.setattr(f"flows.cli.{name}", lambda *_: None)
+    patch.setattr(cli.assay.commands["status"], "invoke", fail)
+    patch.setattr(sys, "argv", ["assay", "status"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0), capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/there/out.html"),
+            "error: /there/out.html: the disk is full (No space left on device); what was "
+            "committed is safe. Free some space and run the same command again\n",
+        ),
+        (
+            OSError(errno.EDQUOT, "Disk quota exceeded"),
+            "error: the disk is full (Disk quota exceeded); what was committed is safe. Free some "
+            "space and run the same command again\n",
+        ),
+    ],
+)
+def test_a_full_disk_is_one_message_wherever_it_shows(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: OSError,
+    message: str,
+) -> None:
+    assert run_main(monkeypatch, capsys, error) == (1, message)
+
+
+def test_an_error_of_another_kind_is_not_hidden(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(OSError, match="Input/output"):
+        run_main(monkeypatch, capsys, OSError(errno.EIO, "Input/output error"))
+
+
+def test_compaction_waits_for_success_and_hides_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk both would fail; the first says what happened."""
+
+    def fail_first(*_: object) -> StageSummary:
+        raise AssayError("the first")
+
+    def fail_second(_lake: Lake) -> int:
+        raise LakeError("the second")
+
+    monkeypatch.setattr(Lake, "compact", fail_second)
+    lake = str(tmp_path / "lake")
+    monkeypatch.setattr("pipelines.steps.run_step", lambda *_: StageSummary("dedup", 0, 0))
+    with pytest.raises(LakeError, match="the second"):  # after success it is compacted
+        run_steps(("dedup",), "tiny", lake, False, False)
+    monkeypatch.setattr("pipelines.steps.run_step", fail_first)
+    with pytest.raises(AssayError, match="the first"):
+        run_steps(("dedup",), "tiny", lake, False, False)

@@ -32,14 +32,17 @@ def count_kept(result: dict[str, Any], stage: str) -> int:
 
 @pytest.mark.timeout(600)
 def test_second_runs_cost_nothing_and_growth_costs_its_growth(tmp_path: Path) -> None:
+    # with this seed no two of the 22 word problems are alike, so that ten more are ten new ones
+    small = {"seed": 1, "prompts": {"arithmetic": {"count": 12}, **OPEN}}
+    large = {"seed": 1, "prompts": {"arithmetic": {"count": 22}, **OPEN}}
     with run_stub() as stub:
-        first = run(tmp_path, url=stub.url, prompts={"arithmetic": {"count": 12}, **OPEN})
+        first = run(tmp_path, url=stub.url, **small)
         asked = stub.stats()["requests"]
         assert first["model_calls"] == asked > 0
         assert first["new"] and first["rows"] > 20
 
         started = time.monotonic()
-        second = run(tmp_path, url=stub.url, prompts={"arithmetic": {"count": 12}, **OPEN})
+        second = run(tmp_path, url=stub.url, **small)
         seconds = time.monotonic() - started
         assert stub.stats()["requests"] == asked
         assert (second["version"], second["fingerprint"], second["new"]) == (
@@ -51,17 +54,17 @@ def test_second_runs_cost_nothing_and_growth_costs_its_growth(tmp_path: Path) ->
         changed = run(
             tmp_path,
             url=stub.url,
-            prompts={"arithmetic": {"count": 12}, **OPEN},
+            **small,
             label={"policy": "judge_only", "threshold": 0.7},
         )
         assert stub.stats()["requests"] == asked
         assert changed["version"] == "small@2"
 
-        grown = run(tmp_path, url=stub.url, prompts={"arithmetic": {"count": 22}, **OPEN})
-        new = count_kept(grown, "dedup") - count_kept(first, "dedup")
-        assert new >= 5
-        assert grown["model_calls"] == 2 * new  # two rollouts each; a verifier decides the pairs
-        assert stub.stats()["requests"] == asked + 2 * new
+        grown = run(tmp_path, url=stub.url, **large)
+        for stage in ("dedup", "split"):
+            assert count_kept(grown, stage) - count_kept(first, stage) == 10
+        assert grown["model_calls"] == 20  # two rollouts each; a verifier decides the pairs
+        assert stub.stats()["requests"] == asked + 20
     with open_lake(tmp_path / "lake") as lake:
         for table, key in (("rollouts", "rollout_id"), ("judgments", "judgment_id")):
             row = lake.query(f"SELECT count(*) AS n, count(DISTINCT {key}) AS d FROM {table}")
@@ -81,10 +84,11 @@ def test_an_answer_in_a_wrong_format_is_one_invalid_judgment(tmp_path: Path) -> 
         )
         counts = dict(rows.iter_rows())
         assert counts[False] == 2  # the one pair of that prompt, in both orders
-        assert counts[True] == judged["kept"] - 2
+        # each of the two was sent back once, and came back no better
+        assert counts[True] == judged["kept"] - 4 > 0
         bad = lake.query("SELECT p_a, reason FROM judgments WHERE NOT valid")
         assert bad["p_a"].to_list() == [None, None]
-        assert "neither A nor B" in bad["reason"][0]
+        assert set(bad["reason"]) == {"none of A, B: 'neither, sorry'"}
         undecided = lake.query("SELECT rule FROM decisions WHERE action = 'to_review'")
         assert "no_opinion" in undecided["rule"].to_list()
 

@@ -136,6 +136,15 @@ def test_the_error_is_that_of_a_difference_and_covers_the_truth() -> None:
     assert 0.95 < np.mean(covered) < 0.995
 
 
+@pytest.mark.parametrize("margin", [0.0, 0.6, 1.0])
+def test_the_noise_is_the_minimum_over_the_comparisons_and_what_was_expected(margin: float) -> None:
+    """One comparison: the minimum is d^2 ridge / (2 + ridge), a difference varies by 2 noise / (2 +
+    ridge), and the expected noise of 0.25 weighs four times as much."""
+    found = fit_least_squares(2, [(0, 1, margin)])
+    noise = (4 * 0.25 + margin**2 * 0.2 / 2.2) / 5
+    assert measure_differences(found)[1][0, 1] ** 2 == pytest.approx(noise * 2 / 2.2)
+
+
 def test_errors_shrink_with_comparisons_and_grow_with_contradictions() -> None:
     once = measure_differences(fit_least_squares(4, CHAIN))[1]
     more = measure_differences(fit_least_squares(4, CHAIN * 4))[1]

@@ -164,6 +164,13 @@ def test_swiss_breaks_equal_points_by_the_opponents_and_shares_what_is_left() ->
     assert [score > 1.9 for score in five.scores] == [count == 2 for count in games]
 
 
+def test_swiss_prefers_of_equals_the_one_with_the_better_opponents() -> None:
+    # 0 and 1 tie, 2 beats 3; 0 beats 2, 1 beats 3: both have 1.5, their opponents 2.5 and 1.5.
+    answers = {(0, 1): 0.0, (2, 3): 0.5, (2, 0): -0.5, (1, 3): 0.5}
+    standing = play_rounds(rank_swiss(4), lambda pairs: [answers[pair] for pair in pairs])
+    assert standing.ranks.tolist() == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("n", [63, 64, 97, 128])
 def test_swiss_finds_opponents_in_large_groups(n: int) -> None:
     rng = np.random.default_rng(n)

@@ -118,6 +118,24 @@ def test_short_texts_are_compared_by_their_words() -> None:
     assert set(find(make_prompts({**texts, "d": "Name three rivers in France "}))) == {"d"}
 
 
+def test_who_has_a_split_stays_and_of_two_the_one_for_examining() -> None:
+    texts = {"a": LONG, "b": change(LONG, 59), "c": LONG.upper(), "d": change(LONG, 58)}
+    prompts = make_prompts(texts)
+
+    def find_kept(**splits: str) -> set[str]:
+        rows = find_duplicates(prompts, 0.8, splits)
+        kept = set(texts) - {row["item_id"] for row in rows}
+        of_near = {row["representative"] for row in rows if row["rule"] == "near_duplicate"}
+        assert of_near == kept
+        return kept
+
+    assert find_kept() == {"a"}
+    assert find_kept(d="train") == {"d"}
+    assert find_kept(c="train", d="train") == {"c"}
+    assert find_kept(a="train", c="gold-teach", d="gold-exam") == {"d"}
+    assert find_kept(a="train", c="test") == {"c"}
+
+
 pieces = st.lists(st.integers(0, 3), min_size=1, max_size=3).map(
     lambda picks: " ".join(" ".join(WORDS[20 * i : 20 * i + 20]) for i in picks)
 )
@@ -162,6 +180,7 @@ def test_the_stage_counts_what_it_drops_and_computes_once(lake: Lake) -> None:
     assert (summary.rows_in, summary.kept) == (4, 2)
     assert summary.dropped == {"exact_duplicate": 1, "near_duplicate": 1}
     assert keep_distinct(lake, recipe, prompts)["prompt_id"].to_list() == ["a", "d"]
+    assert keep_distinct(lake, recipe, prompts)["duplicates"].to_list() == [["b", "c"], []]
     decisions = lake.query("FROM decisions ORDER BY item_id")
     assert decisions["representative"].to_list() == ["a", "a"]
     assert dedup_prompts(lake, new_run(), recipe, prompts[::-1]).to_json() == summary.to_json()

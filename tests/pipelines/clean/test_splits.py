@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import permutations
+from itertools import combinations, permutations
+from random import Random
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.clean.dedup import dedup_prompts, keep_distinct
 from pipelines.clean.splits import assign_splits, keep_split, make_split_scope, split_prompts
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.run import new_run
+from schemas.ids import make_id
 from tests.conftest import make_recipe
 
 WORDS = [f"word{i}" for i in range(400)]
@@ -30,9 +33,11 @@ def make_prompts(
             "messages": [[{"role": "user", "content": row[1]}] for row in rows],
             "parent_id": [row[2] for row in rows],
             "verifier": [verifier] * len(rows),
+            "duplicates": [[] for _ in rows],
         },
-        schema_overrides={"parent_id": pl.String, "verifier": pl.String},
-    )
+        schema_overrides={"parent_id": pl.String, "verifier": pl.String,
+                          "duplicates": pl.List(pl.String)},
+    )  # fmt: skip
 
 
 def window(start: int) -> str:
@@ -182,3 +187,80 @@ def test_what_groups_prompts_decides_the_scope() -> None:
         make_prompts([("a", "one", None), ("b", "two", None)], verifier="math_verify"),
     ]
     assert len({make_split_scope(recipe, frame) for frame in frames}) == 3
+
+
+def walk(lake: Lake, prompts: pl.DataFrame) -> dict[str, str]:
+    """Dedup and split as the stages do; gives prompt -> split of what stays."""
+    prompts = prompts.drop("duplicates")
+    recipe = make_recipe("http://localhost/v1", split={"test": 0.5})
+    dedup_prompts(lake, new_run(), recipe, prompts)
+    distinct = keep_distinct(lake, recipe, prompts)
+    split_prompts(lake, new_run(), recipe, distinct)
+    kept = keep_split(lake, recipe, distinct)
+    assert kept.columns == [*prompts.columns, "cluster_id", "split"]
+    return dict(kept.select("prompt_id", "split").iter_rows())
+
+
+def test_a_duplicate_that_comes_later_takes_neither_the_place_nor_another_split(lake: Lake) -> None:
+    for number in range(12):  # half of the clusters go either way
+        text = " ".join(f"{word}-of-{number}" for word in WORDS[:40])
+        old = (f"new-p{number}", text, None)
+        first = walk(lake, make_prompts([old]))
+        smaller = [(f"a{number}", text.upper(), None), (f"b{number}", f"{text} or so", None)]
+        assert walk(lake, make_prompts([old, *smaller])) == first
+        (split,) = first.values()
+        # by themselves they are what they repeat
+        assert set(walk(lake, make_prompts(smaller)).values()) == {split}
+
+
+def test_duplicates_that_got_their_splits_apart_are_never_both_used(lake: Lake) -> None:
+    texts = {True: "who was it that said so", False: "WHO was it that said SO"}
+    sides: dict[str, str] = {}
+    for number in range(40):
+        name, text = f"apart{number}", texts[number % 2 == 0]
+        sides |= walk(lake, make_prompts([(name, f"{text} {number // 2}", None)]))
+    for number in range(0, 40, 2):
+        pair = {f"apart{number}", f"apart{number + 1}"}
+        rows = [(f"apart{n}", f"{texts[n % 2 == 0]} {number // 2}", None)
+                for n in (number, number + 1)]  # fmt: skip
+        kept = walk(lake, make_prompts(rows))
+        assert len(kept) == 1 and kept.items() <= sides.items()
+        if {sides[name] for name in pair} == {"train", "test"}:
+            assert set(kept.values()) == {"test"}
+    assert {sides[f"apart{n}"] for n in range(40)} == {"train", "test"}
+
+
+arrivals = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from(["", " or so", " at all"]), st.booleans(),
+              st.booleans()),
+    min_size=2, max_size=8,
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=15)
+@given(arrivals, st.randoms(use_true_random=False), st.integers(1, 3))
+def test_no_prompt_and_no_duplicate_of_it_is_ever_on_both_sides(
+    lake: Lake, drawn: list[tuple[int, str, bool, bool]], rng: Random, step: int
+) -> None:
+    """Whatever comes in whatever order with whatever id: what was trained on is never examined."""
+    salt = make_id("salt", drawn, step, rng.random())  # as if the lake were its own
+    base = [f"{salt[:8]}{word}" for word in WORDS]
+    rows, checked, place_of = [], {}, {}
+    for number, (place, ending, loud, is_checked) in enumerate(drawn):
+        text = " ".join(base[8 * place : 8 * place + 40]) + ending
+        name = make_id("name", salt, number)
+        rows.append((name, text.upper() if loud else text, None))
+        checked[name] = "math_verify" if is_checked else None
+        place_of[name] = (place, ending)
+    pool = make_prompts(rows).with_columns(
+        verifier=pl.Series([checked[name] for name, _, _ in rows], dtype=pl.String)
+    )
+    seen: dict[str, str] = {}
+    for size in range(step, len(pool) + step, step):
+        for name, split in walk(lake, pool[:size]).items():
+            assert seen.setdefault(name, split) == split
+    for one, other in combinations(seen, 2):
+        exact = place_of[one] == place_of[other]
+        near = place_of[one][0] == place_of[other][0] and not (checked[one] or checked[other])
+        if exact or near:
+            assert seen[one] == seen[other]

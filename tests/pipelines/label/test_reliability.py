@@ -40,8 +40,8 @@ def make_opinions(n: int = PAIRS) -> list[dict[str, Any]]:
     rng = random.Random(3)
     lines = []
     for i in range(n):
-        pair = {"prompt": f"Question {i}?", "response_a": f"One answer, {i}.",
-                "response_b": f"Quite another answer, {i}.", "category": ("odd", "even")[i % 2]}  # fmt: skip
+        texts = {"response_a": f"One answer, {i}.", "response_b": f"Quite another answer, {i}."}
+        pair = {"prompt": f"Question {i}?", "category": ("odd", "even")[i % 2], **texts}
         truth = float(rng.random() < 0.5)
         right = truth if rng.random() < 0.8 else 1 - truth
         expert = {"annotator": "expert", "kind": "human", "p_a": truth, "gold": True}

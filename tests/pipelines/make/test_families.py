@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from annotators.scorer import score_item
+from annotators.answers import holds_answer
+from annotators.scorer import UNDECIDED, Undecided, score_item
 from pipelines.make.families import (
     DIFFICULTIES,
     FAMILIES,
@@ -23,6 +26,63 @@ from tests.conftest import make_recipe
 
 def score(task: Task, content: str) -> float:
     return score_item({"verifier": task.verifier, "entry": task.entry, "content": content})
+
+
+SAYINGS = (
+    "{}", "{}.", "**{}**", "<answer>{}</answer>", "<answer>{}.</answer>", "The answer is {}.",
+    "The result is {}.", "The answer is: **{}**.", "Let me think.\nSo the final answer is {}.",
+)  # fmt: skip
+
+
+def make_any(family: str, difficulty: str, index: int) -> Task:
+    if family == "arithmetic":
+        return make_arithmetic(index, seed=7)
+    return make_task(family, difficulty, index, seed=7)
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "arithmetic"])
+@settings(deadline=None, max_examples=25)
+@given(
+    difficulty=st.sampled_from(DIFFICULTIES),
+    index=st.integers(0, 200),
+    other=st.integers(0, 200),
+    saying=st.sampled_from(SAYINGS),
+)
+def test_the_reference_is_right_however_it_is_said_and_another_answer_is_wrong(
+    family: str, difficulty: str, index: int, other: int, saying: str
+) -> None:
+    task = make_any(family, difficulty, index)
+    assert score(task, saying.format(task.answer)) == 1.0
+    wrong = make_any(family, difficulty, other).answer
+    if not holds_answer(wrong, task.answer):
+        assert 0.0 <= score(task, saying.format(wrong)) < 0.999
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "arithmetic"])
+def test_the_reference_amid_other_text_is_neither_right_nor_wrong(family: str) -> None:
+    task = make_any(family, "medium", 1)
+    for content in (f"I get {task.answer} out of it, or 987654?", f"{task.answer} and then some"):
+        try:
+            assert score(task, content) == 1.0
+        except Undecided as error:
+            assert str(error) == UNDECIDED
+        except ValueError:
+            assert family == "prime_factorization"  # whose scorer raises on words
+
+
+@pytest.mark.parametrize(
+    ("family", "entry", "content"),
+    [
+        ("time_intervals",
+         {"answer": "10:00:07", "metadata": {"task_type": "time_seconds"}}, "10:00:08"),
+        ("spell_backward", {"answer": "abcdef"}, "abcdefg"),
+        ("spell_backward", {"answer": "abcdefghi"}, "abcdefghij"),
+    ],
+)  # fmt: skip
+def test_a_near_miss_is_not_right(family: str, entry: dict[str, object], content: str) -> None:
+    """Some scorers give a near miss more than 0.9999, or a hair more than 1."""
+    item = {"verifier": f"reasoning_gym:{family}", "entry": json.dumps(entry), "content": content}
+    assert 0.5 < score_item(item) < 0.999
 
 
 @pytest.mark.parametrize("difficulty", DIFFICULTIES)

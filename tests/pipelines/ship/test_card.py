@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from pipelines.ship.card import _list_limits, is_judged_by_embedded, make_licence
-from schemas.recipe import parse_recipe
+from annotators.pairwise import PairwiseJudge
+from annotators.templates import hash_templates
+from engines.models import ResolvedModel
+from pipelines.label.talking import describe_judge
+from pipelines.lake.catalogue import Lake, open_lake
+from pipelines.lake.run import new_run
+from pipelines.ship.card import _list_limits, is_judged_by_embedded, make_licence, write_card
+from pipelines.ship.publish import find_version
+from schemas.recipe import ModelSpec, parse_recipe
+
+MODEL = ResolvedModel("org/large", "r1", ModelSpec(model="org/large", url="http://there/v1"))
+TEMPLATE = "{{ prompt }} {{ first }} {{ second }} A or B?"
 
 
 def make_recipe(judge: str) -> dict[str, object]:
@@ -46,3 +60,53 @@ def test_the_head_names_a_licence_that_the_hub_takes(
     licences: list[str], head: dict[str, str]
 ) -> None:
     assert make_licence(licences) == head
+
+
+def publish_by(lake: Lake, number: int, *annotators: list[str]) -> str:
+    """Version `number` of one pair for each list of who decided it; returns its card."""
+    row = {
+        "name": "small", "version": number, "snapshot": 1, "fingerprint": f"f{number}",
+        "rows": len(annotators), "recipe_hash": "h", "recipe": json.dumps(make_recipe("large")),
+        "policy": "verifier_first", "scopes": [], "licences": ["MIT"], "metrics": "{}",
+        "cost": "{}",
+    }  # fmt: skip
+    pairs = [
+        {
+            "name": "small", "version": number, "pair_id": f"pair{i}", "prompt_id": "p",
+            "chosen_id": "a", "rejected_id": "b", "probability": 0.9, "margin": 0.8, "weight": 1.0,
+            "tier": "silver", "decided_by": "llm", "annotators": names, "category": "c",
+            "source": "s", "licence": "MIT", "split": "train",
+        }
+        for i, names in enumerate(annotators)
+    ]  # fmt: skip
+    done = lake.append({"versions": [row], "version_pairs": pairs}, run=new_run(), stage="test")
+    assert not done.quarantined
+    return write_card(lake, find_version(lake, f"small@{number}"))
+
+
+ASKED: list[tuple[dict[str, Any], str]] = [
+    ({}, "method pairwise, mode choice, k 1, temperature 0.0, both orders"),
+    (
+        {"mode": "vote", "k": 5, "temperature": 0.7, "orders": "ab"},
+        "method pairwise, mode vote, k 5, temperature 0.7, "
+        "one order (the smaller response id first)",
+    ),
+    ({"orders": "random"}, "temperature 0.0, one order (by the hash of the pair)"),
+]
+
+
+def test_a_judge_is_described_as_it_was_asked(tmp_path: Path) -> None:
+    idle = PairwiseJudge(MODEL, TEMPLATE, max_tokens=9, mode="reason")
+    with open_lake(tmp_path) as lake:
+        describe_judge(lake, new_run(), "judge", idle)
+        for number, (settings, words) in enumerate(ASKED, start=1):
+            judge = PairwiseJudge(MODEL, TEMPLATE, **settings)
+            describe_judge(lake, new_run(), "judge", judge)
+            who = judge.annotator
+            card = publish_by(lake, number, [who], [who, "person:1"], ["verifier:x"])
+            section = card.partition("Judges:\n")[2].partition("\n\n")[0]
+            assert section.startswith(f"- `{who}`, in 2 pairs: ") and words in section
+            assert section.endswith(f"template `{hash_templates(TEMPLATE)[:12]}`")
+            assert "None" not in section and idle.annotator not in card
+        card = publish_by(lake, number + 1, ["verifier:x"], ["person:1"])
+    assert "No model judged these pairs." in card and "Judges:" not in card

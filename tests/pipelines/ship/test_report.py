@@ -21,8 +21,8 @@ from schemas.ids import make_id, make_judgment_id, make_pair_id, make_prompt_id,
 from schemas.recipe import parse_recipe
 
 SECTIONS = (
-    "flow", "labels", "judges", "composition", "lengths", "training", "exam", "examples",
-    "reproduce",
+    "flow", "labels", "judges", "reliability", "composition", "lengths", "training", "exam",
+    "examples", "reproduce",
 )  # fmt: skip
 HOSTILE = "<script>alert('x')</script> <img src=http://evil.example/a.png>"
 JUDGE = "pairwise@SmolLM2-135M-Instruct"
@@ -214,7 +214,7 @@ def page(lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> str:
 class Page(HTMLParser):
     """The tags of a page with their attributes; fails where one is closed out of turn."""
 
-    VOID = ("meta", "br", "link", "img")
+    VOID = ("meta", "br", "wbr", "link", "img")
 
     def __init__(self, text: str) -> None:
         super().__init__()
