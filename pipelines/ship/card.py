@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from annotators.templates import hash_templates
 from pipelines.lake.catalogue import Lake
 from pipelines.ship.publish import Published
 from schemas.recipe import EMBEDDED
@@ -20,9 +21,26 @@ POLICY_TEXT = {
     "both orders whose averaged probability reached the threshold",
     "judge_only": "a judge asked in both orders whose averaged probability reached the threshold, "
     "else people's word",
-    "imported": "the labels that came with the imported pool (the majority where several people "
-    "judged), which were not measured here, else a judge asked in both orders whose averaged "
-    "probability reached the threshold; the word of people asked here stands above both",
+    "imported": "the labels that came with the imported pool (what it records as gold, else the "
+    "majority of its people, else its label, else its judges), which were not measured here, else "
+    "a judge asked in both orders whose averaged probability reached the threshold; the word of "
+    "people asked here stands above all but recorded gold",
+    "dawid_skene": "the posterior of Dawid and Skene over people, verifiers and judges together, "
+    "where that of one side reached the threshold; what is recorded as gold is known",
+    "gold_first": "people's word and recorded gold on the pairs that have it; on the others the "
+    "posterior of Dawid and Skene over verifiers and judges, taught by that gold, where that of "
+    "one side reached the threshold",
+    "weighted_vote": "people's word and recorded gold on the pairs that have it; on the others "
+    "the votes of verifiers and judges weighed by the log odds of their accuracy on that gold, "
+    "where the weight of one side reached the threshold",
+    "unanimous": "what every judge says in every order and sample, where no person or verifier "
+    "says otherwise; people's word where there is one",
+}
+ORDERS_TEXT = {
+    "both": "both orders",
+    "ab": "one order (the smaller response id first)",
+    "ba": "one order (the larger response id first)",
+    "random": "one order (by the hash of the pair)",
 }
 
 
@@ -65,7 +83,7 @@ def write_card(lake: Lake, version: Published, *, hub: bool = False) -> str:
         f"Label policy `{row['policy']}`: {POLICY_TEXT[row['policy']]}.",
         _table("decided by", metrics.get("decided_by", {})),
         _table("tier", metrics.get("tiers", {})),
-        _describe_judges(recipe),
+        _describe_judges(lake, version),
         "## Columns",
         "`prompt`, `chosen` and `rejected` are lists of messages; `margin` is 2 p − 1 where "
         "`probability` p is how surely the chosen one is better; `tier` is gold (people), silver "
@@ -104,16 +122,41 @@ def _side(split: str) -> str:
     return {"gold-teach": "train", "gold-exam": "test"}.get(split, split)
 
 
-def _describe_judges(recipe: Mapping[str, Any]) -> str:
-    judges = recipe.get("judges", [])
-    if not judges:
+def _describe_judges(lake: Lake, version: Published) -> str:
+    """The models that had a say in a label of the version, as `annotators` knows them."""
+    rows = lake.query(
+        "SELECT annotator, count(*) AS pairs, any_value(specification) FROM "
+        "(SELECT unnest(annotators) AS annotator FROM version_pairs "
+        "WHERE name = ? AND version = ?) "
+        "JOIN (SELECT annotator, specification FROM annotators WHERE kind = 'llm' "
+        "QUALIFY row_number() OVER (PARTITION BY annotator ORDER BY snapshot) = 1) "
+        "USING (annotator) GROUP BY annotator ORDER BY annotator",
+        [version.name, version.version],
+    )
+    if rows.is_empty():
         return "No model judged these pairs."
     lines = [
-        f"- `{judge['name']}`: {recipe['models'][judge['model']]['model']}, both orders, template "
-        f"`{judge['template']}`"
-        for judge in judges
+        f"- `{name}`, in {pairs} pairs: {_describe_specification(json.loads(text))}"
+        for name, pairs, text in rows.iter_rows()
     ]
     return "\n".join(["Judges:", *lines])
+
+
+def _describe_specification(specification: Mapping[str, Any]) -> str:
+    """A judge's settings as it was asked; its templates by their hash, for they are long."""
+    told = [
+        f"{key} {specification[key]}"
+        for key in ("method", "mode", "k", "temperature")
+        if specification.get(key) is not None
+    ]
+    orders = specification.get("orders")
+    if orders:
+        told.append(ORDERS_TEXT[orders])
+    templates = specification.get("templates") or {"": specification.get("template")}
+    texts = [text for text in templates.values() if text]
+    if texts:
+        told.append(f"template `{hash_templates(*texts)[:12]}`")
+    return ", ".join(told) or "settings not recorded"
 
 
 def _list_limits(recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
@@ -123,7 +166,8 @@ def _list_limits(recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[
         limits.append(
             f"{share:.0%} of the chosen responses are the task's reference answer, not a model's."
         )
-    judged = metrics.get("decided_by", {}).get("llm", 0)
+    decided = metrics.get("decided_by", {})
+    judged = decided.get("llm", 0) + decided.get("consensus", 0)
     if judged and is_judged_by_embedded(recipe):
         limits.append(
             f"{judged} of the labels come from the embedded 135M model. It exercises the "

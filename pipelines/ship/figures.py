@@ -46,7 +46,7 @@ def plot_funnel(stages: Sequence[Mapping[str, Any]]) -> str:
         stages: `StageSummary.to_json()` objects in the order they ran; absent counts are 0.
     """
     if not stages:
-        return _say_no_data("no stage is recorded")
+        return say_no_data("no stage is recorded")
     kept = [_count(stage.get("kept")) for stage in stages]
     dropped = [_count(stage.get("dropped")) for stage in stages]
     quarantined = [_count(stage.get("quarantined")) for stage in stages]
@@ -68,16 +68,18 @@ def plot_funnel(stages: Sequence[Mapping[str, Any]]) -> str:
             left = [a + b for a, b in zip(left, counts, strict=True)]
         _name_bars(axes, [str(stage.get("stage", "?")) for stage in stages], left, notes)
         axes.set_xlabel("rows (in → kept)")
-        _put_legend(axes, columns=3)
+        put_legend(axes, columns=3)
 
-    return _draw("funnel", "Rows kept, dropped and quarantined by each stage", paint, len(stages))
+    return draw_figure(
+        "funnel", "Rows kept, dropped and quarantined by each stage", paint, len(stages)
+    )
 
 
 def plot_margins(margins: Sequence[float] | pl.Series) -> str:
     """A histogram of the label margins (2 * probability - 1, in [0, 1])."""
     values = _numbers(margins)
     if not len(values):
-        return _say_no_data("no pair has a margin")
+        return say_no_data("no pair has a margin")
 
     def paint(axes: Any) -> None:
         axes.hist(values.to_numpy(), bins=20, range=(0, 1), color=BLUE, edgecolor="white")
@@ -85,7 +87,7 @@ def plot_margins(margins: Sequence[float] | pl.Series) -> str:
         axes.set_xlabel("margin (2 × probability − 1)")
         _count_upwards(axes)
 
-    return _draw("margins", "How sure the labels are: pairs by margin", paint)
+    return draw_figure("margins", "How sure the labels are: pairs by margin", paint)
 
 
 def plot_lengths(
@@ -97,7 +99,7 @@ def plot_lengths(
     """
     chosen, rejected = _numbers(chosen_chars), _numbers(rejected_chars)
     if not len(chosen) or not len(rejected):
-        return _say_no_data("no pair has lengths")
+        return say_no_data("no pair has lengths")
     import numpy as np
 
     both = pl.concat([chosen, rejected]).clip(lower_bound=1).to_numpy()
@@ -123,9 +125,9 @@ def plot_lengths(
         axes.xaxis.set_minor_formatter(lambda value, _: "")
         axes.set_xlabel(f"response length (characters{', log scale' if logarithmic else ''})")
         _count_upwards(axes)
-        _put_legend(axes, columns=2)
+        put_legend(axes, columns=2)
 
-    return _draw("lengths", "Lengths of chosen and rejected responses", paint)
+    return draw_figure("lengths", "Lengths of chosen and rejected responses", paint)
 
 
 def plot_categories(frame: pl.DataFrame) -> str:
@@ -137,7 +139,7 @@ def plot_categories(frame: pl.DataFrame) -> str:
     total = frame["pairs"].sum() if len(frame) else 0
     wanted = frame["quota"].drop_nulls().sum() if len(frame) else 0
     if not total and not wanted:
-        return _say_no_data("no pair to count")
+        return say_no_data("no pair to count")
     shown = frame.sort(["pairs", "category"], descending=[True, False]).head(BARS_AT_MOST)
     pairs = shown["pairs"].to_list()
     quota = [(place, n) for place, n in enumerate(shown["quota"]) if n is not None]
@@ -148,14 +150,14 @@ def plot_categories(frame: pl.DataFrame) -> str:
             places, marks = zip(*quota, strict=True)
             axes.scatter(marks, places, marker="|", s=130, linewidth=2.2, color="black",
                          zorder=3, label="quota")  # fmt: skip
-            _put_legend(axes, columns=2)
+            put_legend(axes, columns=2)
         ends = [max(n, dict(quota).get(place, 0)) for place, n in enumerate(pairs)]
         notes = [f"{n:,} ({100 * n / total:.0f} %)" if total else f"{n:,}" for n in pairs]
         _name_bars(axes, shown["category"].to_list(), ends, notes)
         more = f" (the {len(shown)} largest of {len(frame)})" if len(frame) > len(shown) else ""
         axes.set_xlabel(f"pairs{more}")
 
-    return _draw("categories", "Pairs by category against the quota", paint, len(shown))
+    return draw_figure("categories", "Pairs by category against the quota", paint, len(shown))
 
 
 def plot_order_flips(frame: pl.DataFrame) -> str:
@@ -166,7 +168,7 @@ def plot_order_flips(frame: pl.DataFrame) -> str:
     """
     read = frame.filter(pl.col("agree") + pl.col("flipped") > 0)
     if not len(read):
-        return _say_no_data("no pair was judged in both orders")
+        return say_no_data("no pair was judged in both orders")
     both = (read["agree"] + read["flipped"]).to_list()
     agree = [100 * a / n for a, n in zip(read["agree"], both, strict=True)]
 
@@ -179,9 +181,9 @@ def plot_order_flips(frame: pl.DataFrame) -> str:
         _name_bars(axes, read["annotator"].to_list(), [100] * len(read), notes)
         axes.set_xlabel("pairs judged in both orders (%)")
         axes.set_xticks(range(0, 101, 25))
-        _put_legend(axes, columns=2)
+        put_legend(axes, columns=2)
 
-    return _draw("flips", "Verdicts that survive a change of order", paint, len(read))
+    return draw_figure("flips", "Verdicts that survive a change of order", paint, len(read))
 
 
 def plot_training(frame: pl.DataFrame) -> str:
@@ -191,7 +193,7 @@ def plot_training(frame: pl.DataFrame) -> str:
         frame: `step`, `loss`, `accuracy` (in [0, 1]; may be null).
     """
     if not len(frame) or not frame["loss"].is_not_null().any():
-        return _say_no_data("no training curve is recorded")
+        return say_no_data("no training curve is recorded")
     panels = [("loss", "loss (nats)", BLUE)]
     if frame["accuracy"].is_not_null().any():
         panels.append(("accuracy", "accuracy", ORANGE))
@@ -209,7 +211,9 @@ def plot_training(frame: pl.DataFrame) -> str:
         each[-1].set_xlabel("optimiser step")
         each[-1].xaxis.get_major_locator().set_params(integer=True)
 
-    return _draw("training", "Training curve", paint, height=1.7 * len(panels), panels=len(panels))
+    return draw_figure(
+        "training", "Training curve", paint, height=1.7 * len(panels), panels=len(panels)
+    )
 
 
 def plot_exam(frame: pl.DataFrame) -> str:
@@ -220,7 +224,7 @@ def plot_exam(frame: pl.DataFrame) -> str:
     """
     known = frame.filter(pl.col("score").is_not_null())
     if not len(known):
-        return _say_no_data("no examination is recorded")
+        return say_no_data("no examination is recorded")
 
     def paint(axes: Any) -> None:
         axes.axvline(0.5, color=LINE, linewidth=1, linestyle="--")
@@ -236,10 +240,12 @@ def plot_exam(frame: pl.DataFrame) -> str:
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
         axes.set_xlabel("accuracy (bar: 95 % interval; dashed: chance)")
 
-    return _draw("exam", "Accuracy of the reward model and of the baselines", paint, len(known))
+    return draw_figure(
+        "exam", "Accuracy of the reward model and of the baselines", paint, len(known)
+    )
 
 
-def _draw(
+def draw_figure(
     name: str,
     label: str,
     paint: Callable[..., None],
@@ -248,7 +254,13 @@ def _draw(
     height: float = 2.6,
     panels: int = 1,
 ) -> str:
-    """Paint onto fresh axes and return the SVG. `bars` horizontal bars set the height."""
+    """Paint onto fresh axes and return the SVG, with `name` before its ids.
+
+    Args:
+        label: what a reader who cannot see the figure is told.
+        paint: draws on one axes each panel.
+        bars: this many horizontal bars set the height, in place of `height` (inches).
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -278,7 +290,7 @@ def _name_bars(
     axes: Any, names: Sequence[str], ends: Sequence[float], notes: Sequence[str]
 ) -> None:
     """Label horizontal bars on the left and note their numbers beyond their ends."""
-    short = [n if len(n) <= LABEL_CHARS else f"{n[: LABEL_CHARS - 1]}…" for n in names]
+    short = [shorten(name, LABEL_CHARS) for name in names]
     axes.set_yticks(range(len(short)), short)
     axes.set_ylim(len(short) - 0.45, -0.55)
     axes.tick_params(axis="y", length=0)
@@ -292,7 +304,14 @@ def _name_bars(
         axes.text(end + widest * 0.02, place, note, va="center", fontsize=8, color=DARK)
 
 
-def _put_legend(axes: Any, columns: int) -> None:
+def shorten(name: str, chars: int) -> str:
+    """A long name without its middle: judges differ at the end, in the hash of their template."""
+    half = (chars - 1) // 2
+    return name if len(name) <= chars else f"{name[: chars - 1 - half]}…{name[-half:]}"
+
+
+def put_legend(axes: Any, columns: int) -> None:
+    """The legend above the axes."""
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2,
                 handlelength=1.4, columnspacing=1.4)  # fmt: skip
 
@@ -313,5 +332,6 @@ def _numbers(values: Sequence[float] | pl.Series) -> pl.Series:
     return series.cast(pl.Float64).drop_nulls().drop_nans()
 
 
-def _say_no_data(why: str) -> str:
+def say_no_data(why: str) -> str:
+    """The note that stands in a figure's place."""
     return f'<p class="no-data">No data: {html.escape(why)}.</p>'

@@ -18,10 +18,13 @@ import polars as pl
 import yaml
 
 from engines.assets import find_asset
+from pipelines.label.reliability import measure_annotators
 from pipelines.lake.catalogue import Lake
 from pipelines.ship import figures
 from pipelines.ship.card import is_judged_by_embedded
+from pipelines.ship.figures_reliability import plot_calibration
 from pipelines.ship.publish import Published, find_version
+from pipelines.ship.report_reliability import describe_reliability
 from pipelines.ship.train import TrainedModel, find_models_of
 from schemas.errors import AssayError
 
@@ -139,6 +142,9 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
     )
     stages = metrics.get("stages") or []
     judges = lake.query(JUDGES_SQL.format(snapshot=int(row["snapshot"])), key)
+    reliability = measure_annotators(
+        lake, snapshot=int(row["snapshot"]), version=(found.name, found.version)
+    )
     writers = lake.query(WRITERS_SQL.format(snapshot=int(row["snapshot"])), key * 2)
     categories = _hold_against_quota(pairs, "category", metrics.get("quota") or {})
     model, curve = _find_model(lake, found)
@@ -153,6 +159,7 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
         "reference_share": _find_reference_share(metrics, writers, len(pairs)),
         "embedded_labels": _count_embedded_labels(recipe, judges, pairs),
         "judges": judges.to_dicts(),
+        "reliability": describe_reliability(reliability),
         "compositions": {
             "category": categories.to_dicts(),
             "source": _hold_against_quota(
@@ -179,6 +186,7 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
             "flips": figures.plot_order_flips(
                 judges.select("annotator", "agree", flipped=pl.col("both_orders") - pl.col("agree"))
             ),
+            "calibration": plot_calibration(reliability.curves),
             "categories": figures.plot_categories(
                 categories.select(category="key", pairs="pairs", quota="wanted")
             ),

@@ -11,10 +11,18 @@ import pytest
 from annotators.pairwise import PairwiseJudge
 from annotators.templates import hash_templates
 from engines.models import ResolvedModel
+from pipelines.label.juries import JURIES
+from pipelines.label.policies import POLICIES
 from pipelines.label.talking import describe_judge
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.run import new_run
-from pipelines.ship.card import _list_limits, is_judged_by_embedded, make_licence, write_card
+from pipelines.ship.card import (
+    POLICY_TEXT,
+    _list_limits,
+    is_judged_by_embedded,
+    make_licence,
+    write_card,
+)
 from pipelines.ship.publish import find_version
 from schemas.recipe import ModelSpec, parse_recipe
 
@@ -110,3 +118,7 @@ def test_a_judge_is_described_as_it_was_asked(tmp_path: Path) -> None:
             assert "None" not in section and idle.annotator not in card
         card = publish_by(lake, number + 1, ["verifier:x"], ["person:1"])
     assert "No model judged these pairs." in card and "Judges:" not in card
+
+
+def test_every_policy_has_its_sentence() -> None:
+    assert POLICY_TEXT.keys() == POLICIES.keys() | JURIES.keys()

@@ -18,7 +18,7 @@ from pipelines.lake.run import new_run
 from pipelines.ship import report_reliability
 from pipelines.ship.figures import shorten
 from pipelines.ship.figures_reliability import LINES_AT_MOST, plot_calibration, tint
-from pipelines.ship.report import build_report, gather_facts
+from pipelines.ship.report import build_report, gather_facts, render_report
 from pipelines.ship.report_reliability import describe_reliability
 from schemas.ids import make_pair_id
 from tests.pipelines.lake.pools import bring, write_jsonl
@@ -100,8 +100,13 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
 
 
 @pytest.fixture(scope="module")
-def facts(lake: Lake) -> dict[str, Any]:
-    return gather_facts(lake, "small")["reliability"]
+def all_facts(lake: Lake) -> dict[str, Any]:
+    return gather_facts(lake, "small")
+
+
+@pytest.fixture(scope="module")
+def facts(all_facts: dict[str, Any]) -> dict[str, Any]:
+    return all_facts["reliability"]
 
 
 @pytest.fixture(scope="module")
@@ -110,12 +115,13 @@ def found(lake: Lake) -> Reliability:
 
 
 def read_section(page: str) -> str:
-    """The section with its tags, in one line each."""
+    """The section with its tags."""
     return page[page.index('<section id="reliability">') : page.index('<section id="composition">')]
 
 
 def read_text(html: str) -> str:
-    return " ".join(re.sub(r"<[^>]*>", "", html).split())
+    """What a reader sees, cells apart."""
+    return " ".join(re.sub(r"<[^>]*>", "", re.sub("<(t[dh]|small)", r" <\1", html)).split())
 
 
 def test_gold_is_what_people_say_of_the_prompts_of_the_version(facts: dict[str, Any]) -> None:
@@ -142,24 +148,28 @@ def test_cards_say_what_was_planted(facts: dict[str, Any]) -> None:
     assert two["orders_agree"] is None, "it was asked in one order"
 
 
-def test_categories_and_matrices_name_each_cell(facts: dict[str, Any]) -> None:
-    maths, prose = facts["categories"]
-    assert (maths["category"], prose["category"]) == ("maths", "<i>prose")
+def test_categories_and_matrices_name_each_cell(facts: dict[str, Any], found: Reliability) -> None:
+    prose, maths = facts["categories"]
+    assert (prose["category"], maths["category"]) == ("<i>prose", "maths")
     assert maths["cells"][4] | {"value": pytest.approx(4 / 5), "n": 30} == maths["cells"][4]
     assert (prose["cells"][4]["value"], prose["cells"][4]["n"]) == (1.0, 24)
     assert len(maths["cells"]) == len(facts["columns"]) == 5
     kappas, errors = facts["kappas"], facts["errors"]
     assert [head["annotator"] for head in kappas["heads"]] == [J1, ANN, BOB, CYD, J2]
     assert [row["cells"][place] for place, row in enumerate(kappas["rows"])] == ["same"] * 5
-    assert kappas["rows"][1]["cells"][2]["value"] == pytest.approx(0, abs=1e-12)  # ann says all A
+    known = found.kappas.row(
+        by_predicate=(pl.col("annotator_1") == ANN) & (pl.col("annotator_2") == BOB), named=True
+    )
+    assert kappas["rows"][1]["cells"][2]["value"] == pytest.approx(known["kappa"])
+    assert kappas["rows"][1]["cells"][2] == kappas["rows"][2]["cells"][1]
     assert [head["number"] for head in errors["heads"]] == [1, 5], "judges alone"
     phi = errors["rows"][0]["cells"][1]
     assert (phi["value"], phi["n"]) == (pytest.approx(7 / 112**0.5), 54)
     assert errors["rows"][1]["cells"][0] == phi
 
 
-def test_the_section_says_it_in_words_and_escapes_names(lake: Lake, tmp_path: Path) -> None:
-    page = build_report(lake, "small", out=tmp_path).read_text("utf-8")
+def test_the_section_says_it_in_words_and_escapes_names(all_facts: dict[str, Any]) -> None:
+    page = render_report(all_facts)
     assert not Page(page).open
     assert '<a href="#reliability">' in page
     section, text = read_section(page), read_text(read_section(page))
@@ -175,8 +185,13 @@ def test_the_section_says_it_in_words_and_escapes_names(lake: Lake, tmp_path: Pa
     assert 'aria-label="Reliability plot' in section
     assert section.count("<table") == section.count("<caption") == 5
     assert "stranger" not in section and "pool/late" not in section
-    again = build_report(lake, "small", out=tmp_path / "again.html").read_text("utf-8")
-    assert again == page
+
+
+def test_the_same_lake_gives_the_same_bytes(
+    lake: Lake, all_facts: dict[str, Any], tmp_path: Path
+) -> None:
+    page = build_report(lake, "small", out=tmp_path).read_text("utf-8")
+    assert page == render_report(all_facts)
 
 
 def test_what_was_measured_then_is_what_is_reported(lake: Lake, found: Reliability) -> None:
@@ -200,9 +215,10 @@ def test_of_many_annotators_those_with_the_most_opinions_are_shown(
 
 def report_on(folder: Path, records: list[Record]) -> tuple[dict[str, Any], str]:
     with make_lake(folder, records, []) as lake:
-        page = build_report(lake, "small", out=folder).read_text("utf-8")
-        assert not Page(page).open
-        return gather_facts(lake, "small")["reliability"], read_section(page)
+        facts = gather_facts(lake, "small")
+    page = render_report(facts)
+    assert not Page(page).open
+    return facts["reliability"], read_section(page)
 
 
 def test_without_gold_the_section_says_so(tmp_path: Path) -> None:
@@ -248,7 +264,7 @@ def test_the_plot_draws_those_with_the_most_verdicts() -> None:
 
 
 def test_tints_and_short_names() -> None:
-    assert (tint(0), tint(1), tint(-1), tint(5)) == ("#ffffff", "#80b8d8", "#ffcf80", "#80b8d8")
+    assert (tint(0), tint(1), tint(-1), tint(5)) == ("#ffffff", "#80b8d8", "#f2cf80", "#80b8d8")
     assert shorten("pairwise:model@1:abc", 11) == "pairw…1:abc"
     assert len(shorten("x" * 99, 30)) == 30
     assert shorten("short", 5) == "short"
