@@ -59,7 +59,7 @@ class Isotonic:
     def apply(self, p: ArrayLike) -> Array:
         """The calibrated probabilities."""
         raw = np.asarray(p, dtype=float)
-        return np.interp(raw, self.x, self.y) if self.x else raw
+        return np.interp(raw.round(DIGITS), self.x, self.y) if self.x else raw
 
     def to_json(self) -> str:
         """For `calibration_from_json`."""

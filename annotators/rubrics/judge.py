@@ -173,7 +173,7 @@ class RubricJudge:
         if asked.value is None:
             return [make_row(self.annotator, item, results, reason=asked.reason, order=order)]
         sign = 1.0 if order == "ab" else -1.0
-        scored = [(c, sign * s) for c, (s, _) in zip(criteria, asked.value, strict=True)]
+        scored = [(c, sign * s or 0.0) for c, (s, _) in zip(criteria, asked.value, strict=True)]
         outcome = aggregate_scores([*scored, *checks.scores], checks.penalties)
         whole = make_row(
             self.annotator,

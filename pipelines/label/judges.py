@@ -19,6 +19,10 @@ from engines.assets import find_asset
 from engines.models import ResolvedModel, resolve_model
 from schemas.recipe import JudgeSpec, Recipe
 
+MAX_TOKENS = {
+    "pairwise": 256, "yes_prob": 256, "ranking": 256, "generative": 768, "rubric": 1536,
+    "policy": 192,
+}  # fmt: skip
 SAMPLES = 4
 SAMPLE_TEMPERATURE = 0.5
 
@@ -49,7 +53,7 @@ def load_pairwise(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> P
         k=spec.k or 1,
         temperature=spec.temperature or 0.0,
         orders=spec.orders,
-        max_tokens=spec.max_tokens,
+        max_tokens=spec.max_tokens or MAX_TOKENS[spec.method],
     )
 
 
@@ -62,7 +66,7 @@ def _load_yes_prob(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> 
         criteria=spec.criteria,
         orders=spec.orders,
         reason=spec.mode == "reason",
-        max_tokens=spec.max_tokens,
+        max_tokens=spec.max_tokens or MAX_TOKENS[spec.method],
     )
 
 
@@ -75,7 +79,7 @@ def _load_generative(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -
         load_template(file, ("prompt",), **known),
         k=spec.k or SAMPLES,
         temperature=SAMPLE_TEMPERATURE if spec.temperature is None else spec.temperature,
-        max_tokens=spec.max_tokens,
+        max_tokens=spec.max_tokens or MAX_TOKENS[spec.method],
         orders=spec.orders,
         meta=MetaFilter(meta) if spec.meta else None,
     )
@@ -89,7 +93,7 @@ def _load_rubric(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> Ju
         own,
         orders=spec.orders,
         adapt=spec.adapt,
-        max_tokens=spec.max_tokens,
+        max_tokens=spec.max_tokens or MAX_TOKENS[spec.method],
     )
 
 
@@ -99,7 +103,12 @@ def _load_ranking(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> J
 
 def _load_policy(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> Judge:
     policy = load_policy(find_asset(spec.policy or "policies/harmful_advice.yaml", base))
-    return PolicyJudge(model, load_policy_template(base), policy, max_tokens=spec.max_tokens)
+    return PolicyJudge(
+        model,
+        load_policy_template(base),
+        policy,
+        max_tokens=spec.max_tokens or MAX_TOKENS[spec.method],
+    )
 
 
 def _load_failures(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> Judge:

@@ -122,6 +122,7 @@ def test_the_intent_is_read_without_the_responses_and_used_afterwards() -> None:
     assert all(detail["intent"] == "Wants to know what to do." for detail in whole)
     assert all(detail["criteria"] == WRITTEN for detail in whole)
     assert all(row["tie"] and row["p_a"] == 0.5 for row in rows if row["criterion"] is None)
+    assert not any(str(row["score"]).startswith("-") for row in rows)
 
 
 def find_common(texts: list[str]) -> str:
