@@ -134,13 +134,13 @@ class JudgeSpec(Part):
     """A judge: a method and a model. `docs/judges.md` says what each method does and costs.
 
     `name` is what people call it; its opinions are known by the model and all of its settings.
-    `template` replaces the method's own under `judges/`. `orders` other than `both` asks once a pair
-    and is recorded as such. `k` counts samples; `max_tokens` is of an answer that is not one letter.
-    What is left out is the method's own choice. `mode` is of `pairwise` (and `reason` of `yes_prob`);
-    `criteria` of `yes_prob`; `meta` of `generative`; `rubric` (a file; else those that ship, by
-    category) and `adapt` of `rubric`; `topology` and `budget` (comparisons a prompt at most) of
-    `ranking`; `policy` and `taxonomy` are the files of `policy` and `failures`, which look at one
-    response.
+    `template` replaces the method's own under `judges/`. `orders` other than `both` asks once a
+    pair and is recorded as such. `k` counts samples; `max_tokens` is of an answer that is not one
+    letter. What is left out is the method's own choice. `mode` is of `pairwise` (and `reason` of
+    `yes_prob`); `criteria` of `yes_prob`; `meta` of `generative`; `rubric` (a file; else those that
+    ship, by category) and `adapt` of `rubric`; `topology` and `budget` (comparisons a prompt at
+    most) of `ranking`; `policy` and `taxonomy` are the files of `policy` and `failures`, which look
+    at one response.
     """
 
     name: Name = "pairwise"

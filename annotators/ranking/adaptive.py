@@ -55,9 +55,7 @@ def rank_adaptively(n: int, budget: int | None = None, doubt: float = 0.05) -> R
     made: Made = {}
     start = [(i, i + 1) for i in range(0, n - 1, 2)], [(i, (i + 1) % n) for i in range(1, n, 2)]
     for pairs in start:
-        # The last pair of a ring of two is the first again.
-        fresh = [(i, j) for i, j in pairs if (j, i) not in made]
-        yield from ask_pairs(fresh[: budget - len(made)], made)
+        yield from ask_pairs(pairs[: budget - len(made)], made)
     while True:
         fit = fit_least_squares(n, list_comparisons(made))
         limit = min(max(n // 4, 1), budget - len(made))

@@ -19,7 +19,7 @@ from annotators.ranking.standing import Comparison, FloatArray, compute_quantile
 
 NOISE = 0.5
 NOISE_WEIGHT = 4
-PRECISE = 1e-10
+PRECISE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,8 @@ def fit_bradley_terry(n: int, comparisons: Sequence[Comparison], ridge: float = 
         chance = 1 / (1 + np.exp(-(signs @ scores)))
         hessian = signs.T @ (signs * (chance * (1 - chance))[:, None]) + ridge * np.eye(n)
         step = np.linalg.solve(hessian, signs.T @ (wins - chance) - ridge * scores)
-        # Shortened where long: a full step may leave the region in which the Hessian holds.
-        longest = float(np.max(np.abs(step), initial=0))
-        scores = scores + step / max(longest, 1)
-        if longest < PRECISE:
+        scores = scores + step
+        if np.max(np.abs(step), initial=0) < PRECISE:
             break
     return _make_fit(scores, _center(np.linalg.inv(hessian), ridge), comparisons)
 

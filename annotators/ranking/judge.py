@@ -17,26 +17,13 @@ from annotators.ranking.adaptive import rank_adaptively
 from annotators.ranking.cycles import find_cycles
 from annotators.ranking.fit import Fit, fit_bradley_terry, fit_least_squares, select_pairs
 from annotators.ranking.standing import Pair, Rounds, Standing
-from annotators.ranking.topologies import (
-    rank_by_anchor,
-    rank_double_elimination,
-    rank_round_robin,
-    rank_seeded_elimination,
-    rank_swiss,
-)
+from annotators.ranking.topologies import TOPOLOGIES
 from annotators.talk import Item, Row, Talk, make_row, name_annotator, together
 from engines.chat import ChatResult
 from engines.models import ResolvedModel
 from schemas.ids import make_id
 
 Topology = Literal["adaptive", "anchor", "round_robin", "swiss", "double", "seeded"]
-TOPOLOGIES = {
-    "anchor": rank_by_anchor,
-    "round_robin": rank_round_robin,
-    "swiss": rank_swiss,
-    "double": rank_double_elimination,
-    "seeded": rank_seeded_elimination,
-}
 Z = 2.0
 
 

@@ -95,10 +95,10 @@ def test_a_failed_comparison_is_paid_for_and_not_asked_again() -> None:
 
 
 def test_it_asks_about_near_neighbours_first() -> None:
-    star = [(0, 1, 0.9), (0, 2, 0.8), (0, 3, -0.9), (0, 4, -0.8)]
+    star = [(0, 1, 0.9), (0, 2, -0.9), (0, 3, 0.8), (0, 4, -0.8)]
     compared = {pair[:2] for pair in star}
     # Those who met item 0 are equally little known: the nearest of them are the least certain.
-    assert choose_pairs(fit_least_squares(5, star), compared, 2) == [(1, 2), (3, 4)]
+    assert choose_pairs(fit_least_squares(5, star), compared, 2) == [(1, 3), (2, 4)]
     # Where all are equal, those whom the most comparisons lie between.
     fit = fit_least_squares(4, [(0, 1, 0.0), (1, 2, 0.0), (2, 3, 0.0)])
     assert choose_pairs(fit, {(0, 1), (1, 2), (2, 3)}, 2) == [(0, 3)]

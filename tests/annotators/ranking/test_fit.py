@@ -113,8 +113,14 @@ def test_bradley_terry_is_stationary_and_stands_an_undefeated_item() -> None:
 
 def test_bradley_terry_converges_from_extremes() -> None:
     long = [(i, i + 1, 1.0) for i in range(59)] * 50
-    found = fit_bradley_terry(60, long)
-    assert found.ranks.tolist() == list(range(60))
+    assert fit_bradley_terry(60, long).ranks.tolist() == list(range(60))
+    # Almost no prior and lopsided counts.
+    counts = {(5, 1, -1.0): 878, (1, 4, -1.0): 757, (1, 2, 1.0): 301, (0, 2, 1.0): 29,
+              (0, 2, -1.0): 19, (5, 7, -1.0): 2}  # fmt: skip
+    lopsided = [row for row, count in counts.items() for _ in range(count)]
+    found = fit_bradley_terry(8, lopsided, ridge=1e-5)
+    assert found.scores[0] - found.scores[2] == pytest.approx(math.log(29 / 19), abs=1e-3)
+    assert found.ranks[4] == 0 and np.isfinite(found.errors).all()
 
 
 def test_the_error_is_that_of_a_difference_and_covers_the_truth() -> None:
