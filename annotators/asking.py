@@ -128,7 +128,7 @@ def read_json(text: str) -> Any:
     for candidate in (text, *reversed(fences)):
         try:
             return _check_container(json.loads(candidate))
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
     decoder = json.JSONDecoder()
     found = None
@@ -136,8 +136,8 @@ def read_json(text: str) -> Any:
     while (start := _find_opening(text, place)) >= 0:
         try:
             value, place = decoder.raw_decode(text, start)
-            found = value
-        except ValueError:
+            found = _check_container(value)
+        except (ValueError, RecursionError):
             place = start + 1
     if found is None:
         raise Unreadable(f"no JSON in {text[:80]!r}")
@@ -172,6 +172,8 @@ def _find_opening(text: str, place: int) -> int:
 
 
 def _check_container(value: Any) -> Any:
+    """Raises ValueError: a bare value, or text that is not valid Unicode (a lone surrogate)."""
     if not isinstance(value, dict | list):
         raise ValueError("a bare value")
+    json.dumps(value, ensure_ascii=False).encode()
     return value

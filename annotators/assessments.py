@@ -12,6 +12,7 @@ from annotators.asking import Unreadable, read_json
 LOWEST, TOP = 1, 10
 MOST_PRINCIPLES = 4
 TEXT_CHARS = 300
+FRAME_TOKENS = 80  # the keys, brackets and white space of an answer
 CHARS_A_TOKEN = 2  # cautious: small models write clumsy tokens under a grammar
 _LINE = re.compile(r"scores?[\s\"'`*:=]{1,8}\[([^\[\]]*)\]", re.IGNORECASE)
 _SCORE = re.compile(r"\s*[*\"']*(\d{1,2})(?:\.0+)?(?:\s*/\s*10)?[*\"']*\s*")
@@ -45,7 +46,8 @@ class Assessment:
 def make_schema(count: int, max_tokens: int) -> dict[str, Any]:
     """The JSON of an assessment of `count` responses, of texts so short that it fits in
     `max_tokens`."""
-    chars = max(20, min(TEXT_CHARS, CHARS_A_TOKEN * max_tokens // (count + MOST_PRINCIPLES)))
+    left = max_tokens - FRAME_TOKENS - 10 * count
+    chars = max(20, min(TEXT_CHARS, CHARS_A_TOKEN * left // (count + MOST_PRINCIPLES)))
     principle = {
         "type": "object",
         "properties": {

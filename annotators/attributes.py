@@ -31,6 +31,7 @@ KINDS = (
 )  # fmt: skip
 MOST_ATTRIBUTES, MOST_DIFFERENCES = 5, 3
 LONG_CHARS = 240
+FRAME_TOKENS = 120  # the keys, brackets and white space of an answer
 _NEGATED = re.compile(r"\b(?:not|non|neither|no|nor)\b", re.IGNORECASE)
 _NAMED = re.compile(r"\b(?:the )?(first|second) (?:answer|response)\b", re.IGNORECASE)
 
@@ -57,7 +58,7 @@ class AttributeWriter:
 
     model: ResolvedModel
     template: str
-    max_tokens: int = 768
+    max_tokens: int = 1024
 
     @property
     def annotator(self) -> str:
@@ -144,7 +145,8 @@ class AttributeWriter:
 def make_schema(pair: bool, max_tokens: int) -> dict[str, Any]:
     """The JSON of a description; of a pair with its differences. Its texts are so short that it
     fits in `max_tokens`."""
-    chars = max(48, min(LONG_CHARS, CHARS_A_TOKEN * max_tokens // (3 + 2 * MOST_DIFFERENCES)))
+    left = max_tokens - FRAME_TOKENS
+    chars = max(48, min(LONG_CHARS, CHARS_A_TOKEN * left // (3 + 2 * MOST_DIFFERENCES)))
     short = {"type": "string", "minLength": 1, "maxLength": chars // 3}
     long = {"type": "string", "minLength": 1, "maxLength": chars}
     properties: dict[str, Any] = {

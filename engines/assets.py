@@ -21,12 +21,13 @@ def assets_folder() -> Path:
 
 
 def find_asset(name: str, base: Path | None = None) -> Path:
-    """The file `name`: as given, beside the recipe (`base`), or among the shipped assets.
+    """The file `name`: beside the recipe (`base`), else in the working directory, else among the
+    shipped assets. So a recipe's own files are the same wherever it is run from.
 
     Raises:
         AssetMissing: in none of these places.
     """
-    places = [Path(name), *([base / name] if base else []), assets_folder() / name]
+    places = [*([base / name] if base else []), Path(name), assets_folder() / name]
     for place in places:
         if place.is_file():
             return place

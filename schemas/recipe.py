@@ -196,7 +196,7 @@ class AttributeSpec(Part):
 
     model: Name = EMBEDDED
     template: str = "judges/attributes.jinja"
-    max_tokens: Annotated[int, Field(ge=64)] = 768
+    max_tokens: Annotated[int, Field(ge=64)] = 1024
 
 
 class LabelSpec(Part):

@@ -4,25 +4,29 @@ Two prompts are near-duplicates where the MinHash estimate of the Jaccard simila
 5-grams (words for short texts) reaches the recipe's threshold (Broder 1997; `rensa` computes the
 signatures). A prompt with a verifier is only compared exactly: 3 + 4 and 3 + 5 are near, and
 different tasks.
+
+Of a group one prompt stays, and stands for the others wherever they would matter, as in the split:
+the one that had its split first (one that is examined on before one that is trained on), so that a
+duplicate that comes later with a smaller id changes nothing; of new ones that with the smallest id.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from pipelines.clean.texts import join_messages, normalise
 from pipelines.lake.catalogue import Lake
-from pipelines.lake.decide import Decided, decide_stage, drop_decided, make_scope
+from pipelines.lake.decide import Decided, decide_stage, make_scope
 from pipelines.lake.run import Run, StageSummary
 from schemas.recipe import Recipe
 
 STAGE = "dedup"
-RULES = 2
+RULES = 3
 PERMUTATIONS = 128
 BANDS = 32
 SHINGLE = 5
@@ -30,9 +34,17 @@ BUCKET = 64
 
 
 def dedup_prompts(lake: Lake, run: Run, recipe: Recipe, prompts: pl.DataFrame) -> StageSummary:
-    """Record which prompts repeat another one. The smallest prompt id of a group stays; each
-    dropped one names it as `representative`, with the estimated similarity as `value`."""
+    """Record which prompts repeat another one. One of a group stays (see the module); each dropped
+    one names it as `representative`, with the estimated similarity as `value`."""
     similarity = recipe.clean.near_duplicate_similarity
+
+    def compute() -> Decided:
+        settled = lake.query(
+            "SELECT prompt_id FROM splits SEMI JOIN wanted USING (prompt_id) "
+            "ORDER BY split NOT IN ('test', 'gold-exam'), created_at, prompt_id",
+            wanted=prompts.select("prompt_id"),
+        )
+        return Decided(find_duplicates(prompts, similarity, settled["prompt_id"].to_list()))
 
     return decide_stage(
         lake,
@@ -40,7 +52,7 @@ def dedup_prompts(lake: Lake, run: Run, recipe: Recipe, prompts: pl.DataFrame) -
         stage=STAGE,
         scope=make_dedup_scope(recipe, prompts),
         rows_in=len(prompts),
-        compute=lambda: Decided(find_duplicates(prompts, similarity)),
+        compute=compute,
     )
 
 
@@ -56,28 +68,63 @@ def _list_inputs(prompts: pl.DataFrame) -> pl.Series:
 
 
 def keep_distinct(lake: Lake, recipe: Recipe, prompts: pl.DataFrame) -> pl.DataFrame:
-    """`prompts` without the duplicates that `dedup_prompts` found."""
-    return drop_decided(lake, prompts, "prompt_id", [make_dedup_scope(recipe, prompts)])
-
-
-def find_duplicates(prompts: pl.DataFrame, similarity: float) -> list[dict[str, Any]]:
-    """Decision rows for the prompts that repeat another."""
-    texts = (
-        join_messages(prompts)
-        .select("prompt_id", "verifier", key=normalise(pl.col("text")))
-        .sort("prompt_id")
+    """`prompts` without the duplicates that `dedup_prompts` found; see `fold_duplicates`."""
+    dropped = lake.query(
+        "SELECT item_id, representative FROM decisions WHERE scope = ? AND action = 'drop'",
+        [make_dedup_scope(recipe, prompts)],
     )
+    return fold_duplicates(prompts, dict(dropped.iter_rows()))
+
+
+def fold_duplicates(prompts: pl.DataFrame, leads: Mapping[str, str]) -> pl.DataFrame:
+    """`prompts` without the duplicates, which `duplicates` lists for the prompt that stands for
+    them.
+
+    Args:
+        leads: duplicate -> representative; the first of equal texts may itself be near to another.
+    """
+    stands_for: dict[str, list[str]] = {}
+    for duplicate in sorted(leads):
+        kept = leads[duplicate]
+        while kept in leads:
+            kept = leads[kept]
+        stands_for.setdefault(kept, []).append(duplicate)
+    distinct = prompts.filter(~pl.col("prompt_id").is_in(list(leads)))
+    lists = [stands_for.get(prompt_id, []) for prompt_id in distinct["prompt_id"]]
+    return distinct.with_columns(duplicates=pl.Series(lists, dtype=pl.List(pl.String)))
+
+
+def find_duplicates(
+    prompts: pl.DataFrame, similarity: float, settled: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Decision rows for the prompts that repeat another.
+
+    Args:
+        prompts: rows of `prompts`.
+        similarity: from which estimate on two prompts are near.
+        settled: ids of those that have a split, whoever of a group is to stay first.
+    """
+    places = {prompt_id: place for place, prompt_id in enumerate(settled)}
+
+    def order(prompt_id: str) -> tuple[int, str]:
+        return places.get(prompt_id, len(places)), prompt_id
+
+    texts = join_messages(prompts).select("prompt_id", "verifier", key=normalise(pl.col("text")))
     rows: list[dict[str, Any]] = []
     first: dict[str, str] = {}
     near: list[tuple[str, str]] = []
-    for prompt_id, verifier, key in texts.iter_rows():
+    for prompt_id, verifier, key in sorted(texts.iter_rows(), key=lambda row: order(row[0])):
         kept = first.setdefault(key, prompt_id)
         if kept != prompt_id:
             rows.append(_make_row(prompt_id, "exact_duplicate", kept, 1.0, 1.0))
         elif verifier is None:
             near.append((prompt_id, key))
-    groups = group_near(near, similarity)
-    for prompt_id, (kept, value) in groups.items():
+    groups = group_near(sorted(near), similarity)
+    members: dict[str, list[str]] = {}
+    for prompt_id, (group, _) in groups.items():
+        members.setdefault(group, []).append(prompt_id)
+    for prompt_id, (group, value) in groups.items():
+        kept = min(members[group], key=order)
         if kept != prompt_id:
             rows.append(_make_row(prompt_id, "near_duplicate", kept, value, similarity))
     return rows

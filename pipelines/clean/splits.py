@@ -2,9 +2,11 @@
 
 A cluster is a group of prompts that are close (MinHash at a looser threshold than dedup uses) or
 stem from one parent. Its id is hashed to decide the split, so a recipe and its growth agree; a
-prompt keeps the split it once got. A new prompt that stands between a train and a test cluster
-would leak one into the other and is dropped as `bridges_splits`; so is the train prompt of two
-that are close and got their splits apart, in two recipes that a third one brings together.
+prompt keeps the split it once got. The duplicates that dedup dropped belong to the cluster of the
+prompt that stands for them: they bring their split to it, and get its split with it. A new prompt
+that stands between a train and a test cluster would leak one into the other and is dropped as
+`bridges_splits`; so is the train prompt of two that are close and got their splits apart, in two
+recipes that a third one brings together.
 """
 
 from __future__ import annotations
@@ -20,13 +22,14 @@ from schemas.ids import make_seed
 from schemas.recipe import Recipe
 
 STAGE = "split"
-RULES = 2
+RULES = 3
 CLUSTER_SIMILARITY = 0.5
 SIDE = {"train": "train", "gold-teach": "train", "test": "test", "gold-exam": "test"}
 
 
 def split_prompts(lake: Lake, run: Run, recipe: Recipe, prompts: pl.DataFrame) -> StageSummary:
-    """Give every prompt of `prompts` (after dedup) a cluster and a split, where it has none."""
+    """Give every prompt of `prompts` (after dedup) and its duplicates a cluster and a split, where
+    they have none."""
 
     def compute() -> Decided:
         known = _find_splits(lake, prompts)
@@ -56,14 +59,18 @@ def split_prompts(lake: Lake, run: Run, recipe: Recipe, prompts: pl.DataFrame) -
 def make_split_scope(recipe: Recipe, prompts: pl.DataFrame) -> str:
     """The scope of the recipe's split over `prompts`."""
     checked, parent = pl.col("verifier").is_not_null(), pl.col("parent_id").fill_null("")
-    inputs = prompts.select(pl.format("{}:{}:{}", "prompt_id", checked, parent)).to_series()
+    duplicates = pl.col("duplicates").list.join(",")
+    inputs = prompts.select(
+        pl.format("{}:{}:{}:{}", "prompt_id", checked, parent, duplicates)
+    ).to_series()
     return make_scope(STAGE, RULES, [recipe.split.test], inputs)
 
 
 def keep_split(lake: Lake, recipe: Recipe, prompts: pl.DataFrame) -> pl.DataFrame:
     """`prompts` with `cluster_id` and `split`, without those that bridge two splits."""
     kept = drop_decided(lake, prompts, "prompt_id", [make_split_scope(recipe, prompts)])
-    return kept.join(_find_splits(lake, kept), on="prompt_id", maintain_order="left")
+    known = _find_splits(lake, kept)
+    return kept.drop("duplicates").join(known, on="prompt_id", maintain_order="left")
 
 
 def assign_splits(
@@ -72,9 +79,10 @@ def assign_splits(
     """New rows of `splits`, and the ids of prompts that must go because they bridge two splits.
 
     Args:
-        prompts: rows of `prompts`.
+        prompts: rows of `prompts`, with `duplicates`: the ids that each stands for.
         known: prompt_id, cluster_id, split of those that have one.
     """
+    here = set(prompts["prompt_id"])
     settled = {row["prompt_id"]: row for row in known.iter_rows(named=True)}
     rows: list[dict[str, str]] = []
     bridges: list[str] = []
@@ -84,7 +92,7 @@ def assign_splits(
         new = [m for m in members if m not in settled]
         sides = {SIDE[row["split"]] for row in old}
         if len(sides) > 1:
-            bridges += new
+            bridges += [m for m in new if m in here]
             torn += [row["prompt_id"] for row in old]
             continue
         cluster = min((row["cluster_id"] for row in old), default=group)
@@ -93,8 +101,9 @@ def assign_splits(
         rows += [{"prompt_id": m, "cluster_id": cluster, "split": split} for m in new]
     if torn:  # without the new prompts between them, most of these are strangers again
         for _, members in _list_groups(prompts.filter(pl.col("prompt_id").is_in(torn))):
-            of_train = [m for m in members if SIDE[settled[m]["split"]] == "train"]
-            bridges += of_train if len(of_train) < len(members) else []
+            old = [m for m in members if m in settled]
+            of_train = [m for m in old if SIDE[settled[m]["split"]] == "train"]
+            bridges += [m for m in of_train if m in here] if len(of_train) < len(old) else []
     return rows, bridges
 
 
@@ -106,27 +115,33 @@ def _list_groups(prompts: pl.DataFrame) -> list[tuple[str, list[str]]]:
 
 
 def _find_groups(prompts: pl.DataFrame) -> dict[str, str]:
-    """prompt_id -> group id: near-duplicates of the open prompts, merged through `parent_id`."""
+    """prompt_id -> group id: near-duplicates of the open prompts, merged through `parent_id`; with
+    the duplicates that each prompt stands for."""
     texts = (
         join_messages(prompts)
-        .select("prompt_id", "verifier", "parent_id", key=normalise(pl.col("text")))
+        .select("prompt_id", "verifier", "parent_id", "duplicates", key=normalise(pl.col("text")))
         .sort("prompt_id")
     )
     open_ones = texts.filter(pl.col("verifier").is_null())
     near = group_near(open_ones.select("prompt_id", "key").iter_rows(), CLUSTER_SIMILARITY)
     group = {row: (near[row][0] if row in near else row) for row in texts["prompt_id"]}
+    duplicates = texts.select("prompt_id", "duplicates").explode("duplicates").drop_nulls()
+    group |= {duplicate: group[row] for row, duplicate in duplicates.iter_rows()}
     children = texts.filter(pl.col("parent_id").is_not_null())
     for prompt_id, parent_id in children.select("prompt_id", "parent_id").iter_rows():
         target, old = group.setdefault(parent_id, parent_id), group[prompt_id]
         for member, name in group.items():
             if name == old:
                 group[member] = target
-    return {row: group[row] for row in texts["prompt_id"]}
+    return {row: group[row] for row in [*texts["prompt_id"], *duplicates["duplicates"]]}
 
 
 def _find_splits(lake: Lake, prompts: pl.DataFrame) -> pl.DataFrame:
     return lake.query(
         "SELECT prompt_id, cluster_id, split FROM splits SEMI JOIN wanted USING (prompt_id) "
         "ORDER BY prompt_id",
-        wanted=prompts.select("prompt_id"),
+        wanted=pl.DataFrame(
+            {"prompt_id": [*prompts["prompt_id"], *prompts["duplicates"].explode().drop_nulls()]},
+            schema={"prompt_id": pl.String},
+        ),
     )

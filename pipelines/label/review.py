@@ -119,12 +119,19 @@ def pull_reviews(lake: Lake, run: Run, desk: Desk) -> StageSummary:
     know is quarantined. Where somebody's latest judgment of a pair is no longer what the desk
     shows (it was deleted there, or came back), a further judgment says so. `extra["new"]` counts
     the judgments that were not there before, `extra["deleted"]` those of them that take one back.
+    A desk is known by its address: `run.tell` hears of pairs that were pushed only to others.
     """
     started = time.monotonic()
     with lake.lease(PULL, run):
         reviews = _latest(lake).filter(pl.col("project_id").is_not_null())
         by_id = {row["review_id"]: row for row in reviews.iter_rows(named=True)}
         here = reviews.filter(pl.col("desk") == desk.name)
+        if here.is_empty() and not reviews.is_empty():
+            elsewhere = ", ".join(sorted(set(reviews["desk"].drop_nulls())))
+            run.tell(
+                f"no pair was pushed to {desk.name}, and {len(reviews)} were to {elsewhere}: if "
+                "that is the same desk, pull with that address, written the same way"
+            )
         projects = sorted(set(here["project_id"].to_list()))
         annotations = [a for project in projects for a in pull_annotations(desk, project)]
         judgments, answered, strangers = [], {}, []

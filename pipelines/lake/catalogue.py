@@ -245,7 +245,10 @@ def open_lake(url: str | Path, create: bool = True) -> Lake:
         try:
             place.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LakeError(f"{place.shown}: cannot make this folder: {error.strerror}") from error
+            raise LakeError(
+                f"{place.shown}: cannot make this folder: {error.strerror}; give another with "
+                "--lake"
+            ) from error
     with ExitStack() as opened:  # closed again where the rest fails
         try:
             connection = opened.enter_context(_connect(place))

@@ -6,6 +6,10 @@ layout `judgments` (see `pipelines.lake.opinions`). All ids follow from content,
 same pool again, or a later edition of it, adds only what is new. Importing the same file with
 another licence, category or layout makes a new revision of its rows in `imports`, and the latest
 revision of a row is the one that counts.
+
+What a newer edition says of a pair replaces what older ones under the same name said of it (see
+`pipelines.lake.editions`): a corrected pool is imported under its old name, and files that add to
+one another under a name each. An older file does not become the newest by importing it once more.
 """
 
 from __future__ import annotations

@@ -84,17 +84,22 @@ class Intake:
         # The row's content, not its place: a longer edition of the file says nothing twice.
         row_hash = self._hash_row(row)
         origin = f"{self._source.name}:{row_hash}"
+        judgment_ids = []
         for index, pair_id, comparison in opinions:
             judgment = self._make_judgment(pair_id, comparison, response_ids, f"{origin}:{index}")
             detail = self._make_detail(number, comparison, response_ids)
             tables["judgments"].append({**judgment, "prompt_id": prompt_id, "detail": detail})
+            judgment_ids.append(judgment["judgment_id"])
         pair_ids = list(dict.fromkeys(pair_id for _, pair_id, _ in opinions))
         brought = [row_hash] if self._recorded else pair_ids
         outcome, reason = self._decide(imported, brought, len(opinions))
         self._seen.update(brought)
         said = 0 if self._recorded and outcome == "duplicate" else len(opinions)
         licence = imported.licence or self._licence
-        self._account(tables, number, outcome, reason, licence, prompt_id, category, pair_ids, said)
+        self._account(
+            tables, number, outcome, reason, licence, prompt_id, category, pair_ids, said,
+            judgment_ids,
+        )  # fmt: skip
 
     def _hash_row(self, row: dict[str, Any]) -> str:
         if self._recorded:
@@ -231,6 +236,7 @@ class Intake:
         category: str | None = None,
         pair_ids: Sequence[str] = (),
         judgments: int = 0,
+        judgment_ids: Sequence[str] = (),
     ) -> None:
         tables["imports"].append(
             {
@@ -246,6 +252,7 @@ class Intake:
                 "prompt_id": prompt_id,
                 "pair_ids": list(pair_ids),
                 "judgments": judgments,
+                "judgment_ids": list(judgment_ids),
             }
         )
 

@@ -45,8 +45,10 @@ def parse_place(url: str) -> Place:
 
     A folder means a SQLite catalogue inside it (several local processes may share it);
     `duckdb:FOLDER` a DuckDB-file catalogue (one process at a time); `postgresql://...` with
-    `?data_path=FOLDER_OR_BUCKET` a team's catalogue, whose password is never in the URL (which is
-    printed and stored): libpq takes it from PGPASSWORD or ~/.pgpass.
+    `?data_path=FOLDER` a team's catalogue and the folder of its Parquet files, which all of its
+    machines see (a bucket is not for it: no DuckDB extension that reads one ships with Assay). The
+    password is never in the URL (which is printed and stored): libpq takes it from PGPASSWORD or
+    ~/.pgpass.
 
     Raises:
         LakeError: a PostgreSQL URL with a password or without data_path, or an unknown scheme.
@@ -80,7 +82,10 @@ def _parse_postgres(url: str) -> Place:
     query = dict(parse_qsl(parts.query))
     data_path = query.pop("data_path", None)
     if data_path is None:
-        raise LakeError(f"{url}: say where the Parquet files go, with ?data_path=FOLDER")
+        raise LakeError(
+            f"{url}: say where the Parquet files go, with ?data_path=FOLDER, a folder that all "
+            "machines see"
+        )
     clean = urlunsplit(parts._replace(query=urlencode(query)))
     extensions = ("ducklake", "postgres_scanner")
     return Place(url, f"ducklake:postgres:{clean}", data_path, extensions, postgres_url=clean)

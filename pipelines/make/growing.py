@@ -90,6 +90,12 @@ def make_seed_rows(seeds: list[Seed]) -> list[dict[str, Any]]:
     return [_make_prompt(seed.prompt, seed.category, "seed", None) for seed in seeds]
 
 
+def make_grown_prompt(call: Call, text: str) -> dict[str, Any]:
+    """The row of `prompts` of what a call has grown."""
+    category, _ = call.context
+    return _make_prompt(text, category, "grown", call.request.request_id)
+
+
 def make_growing_calls(recipe: Recipe, base: Path | None) -> list[Call]:
     """One call for each grown prompt of the recipe, over the categories in turn."""
     spec = recipe.prompts.open
@@ -177,7 +183,7 @@ def _make_to_rows(
         text, reason = clean_prompt(result.text, result.finish_reason, examples)
         prompts = []
         if text is not None:
-            prompts = [_make_prompt(text, category, "grown", result.request_id)]
+            prompts = [make_grown_prompt(call, text)]
         synthesis = {
             "request_id": result.request_id,
             "generator": model.policy,

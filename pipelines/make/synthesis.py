@@ -13,7 +13,7 @@ import polars as pl
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import record_run
 from pipelines.lake.run import Run, StageSummary
-from pipelines.make.families import DIFFICULTIES, Task, choose_families, make_arithmetic, make_task
+from pipelines.make.families import DIFFICULTIES, choose_families, make_arithmetic, make_task
 from schemas.ids import make_id, make_prompt_id
 from schemas.recipe import Recipe
 
@@ -103,19 +103,19 @@ def _make_slot(seed: int, family: str, difficulty: str, index: int) -> Slot:
 
 def _generate(slots: list[Slot], seed: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     for slot in slots:
-        if slot.family == "arithmetic":
-            task = make_arithmetic(slot.index, seed)
-        else:
-            task = make_task(slot.family, slot.difficulty, slot.index, seed)
-        yield _make_rows(slot, task)
+        prompt = make_task_prompt(slot, seed)
+        yield prompt, _make_synthesis(slot, prompt)
 
 
-def _make_rows(slot: Slot, task: Task) -> tuple[dict[str, Any], dict[str, Any]]:
+def make_task_prompt(slot: Slot, seed: int) -> dict[str, Any]:
+    """The row of `prompts` that a slot of a recipe with this seed makes."""
+    if slot.family == "arithmetic":
+        task = make_arithmetic(slot.index, seed)
+    else:
+        task = make_task(slot.family, slot.difficulty, slot.index, seed)
     messages = [{"role": "user", "content": task.question}]
-    prompt_id = make_prompt_id(messages)
-    generator = task.verifier.split(":")[0].replace("_", "-")
-    prompt = {
-        "prompt_id": prompt_id,
+    return {
+        "prompt_id": make_prompt_id(messages),
         "messages": messages,
         "category": task.category,
         "language": "en",
@@ -127,16 +127,18 @@ def _make_rows(slot: Slot, task: Task) -> tuple[dict[str, Any], dict[str, Any]]:
         "verifier_data": task.entry,
         "origin_id": slot.request_id,
     }
-    synthesis = {
+
+
+def _make_synthesis(slot: Slot, prompt: dict[str, Any]) -> dict[str, Any]:
+    return {
         "request_id": slot.request_id,
-        "generator": generator,
-        "prompt_id": prompt_id,
+        "generator": prompt["verifier"].split(":")[0].replace("_", "-"),
+        "prompt_id": prompt["prompt_id"],
         "outcome": "kept",
         "detail": json.dumps(
             {"family": slot.family, "difficulty": slot.difficulty, "index": slot.index}
         ),
     }
-    return prompt, synthesis
 
 
 def _batch(

@@ -28,7 +28,10 @@ def test_json_is_found_as_it_stands_in_a_fence_or_amid_words(
         assert read_json(form) == value
 
 
-@pytest.mark.parametrize("text", ["", "no", '{"a": 1', "[1, 2", "12", '"text"', "{'a': 1}"])
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"a": "\\ud800"}', "", "no", '{"a": 1', "[1, 2", "12", '"text"', "{'a': 1}"],
+)
 def test_what_is_no_whole_json_container_is_unreadable(text: str) -> None:
     with pytest.raises(Unreadable):
         read_json(text)

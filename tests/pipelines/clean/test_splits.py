@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations, permutations
-from random import Random
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.clean.dedup import dedup_prompts, keep_distinct
+from pipelines.clean.dedup import (
+    dedup_prompts,
+    find_duplicates,
+    fold_duplicates,
+    keep_distinct,
+)
 from pipelines.clean.splits import assign_splits, keep_split, make_split_scope, split_prompts
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.run import new_run
@@ -202,32 +206,35 @@ def walk(lake: Lake, prompts: pl.DataFrame) -> dict[str, str]:
 
 
 def test_a_duplicate_that_comes_later_takes_neither_the_place_nor_another_split(lake: Lake) -> None:
-    for number in range(12):  # half of the clusters go either way
-        text = " ".join(f"{word}-of-{number}" for word in WORDS[:40])
-        old = (f"new-p{number}", text, None)
-        first = walk(lake, make_prompts([old]))
-        smaller = [(f"a{number}", text.upper(), None), (f"b{number}", f"{text} or so", None)]
-        assert walk(lake, make_prompts([old, *smaller])) == first
-        (split,) = first.values()
-        # by themselves they are what they repeat
-        assert set(walk(lake, make_prompts(smaller)).values()) == {split}
+    texts = [" ".join(f"{word}-of-{number}" for word in WORDS[:40]) for number in range(8)]
+    old = [(f"new-p{number}", text, None) for number, text in enumerate(texts)]
+    smaller = [(f"a{number}", text.upper(), None) for number, text in enumerate(texts)]
+    smaller += [(f"b{number}", f"{text} or so", None) for number, text in enumerate(texts)]
+    first = walk(lake, make_prompts(old))
+    assert set(first.values()) == {"train", "test"}
+    assert walk(lake, make_prompts([*old, *smaller])) == first
+    # by themselves they are what they repeat
+    later = walk(lake, make_prompts(smaller))
+    assert later == {f"a{number}": first[f"new-p{number}"] for number in range(8)}
 
 
-def test_duplicates_that_got_their_splits_apart_are_never_both_used(lake: Lake) -> None:
-    texts = {True: "who was it that said so", False: "WHO was it that said SO"}
-    sides: dict[str, str] = {}
-    for number in range(40):
-        name, text = f"apart{number}", texts[number % 2 == 0]
-        sides |= walk(lake, make_prompts([(name, f"{text} {number // 2}", None)]))
-    for number in range(0, 40, 2):
-        pair = {f"apart{number}", f"apart{number + 1}"}
-        rows = [(f"apart{n}", f"{texts[n % 2 == 0]} {number // 2}", None)
-                for n in (number, number + 1)]  # fmt: skip
-        kept = walk(lake, make_prompts(rows))
-        assert len(kept) == 1 and kept.items() <= sides.items()
-        if {sides[name] for name in pair} == {"train", "test"}:
-            assert set(kept.values()) == {"test"}
-    assert {sides[f"apart{n}"] for n in range(40)} == {"train", "test"}
+def test_a_prompt_has_the_split_of_its_duplicates_and_none_where_they_differ() -> None:
+    def assign(**splits: str) -> tuple[list[tuple[str, str]], list[str]]:
+        duplicates = pl.Series([["b", "c"], []], dtype=pl.List(pl.String))
+        prompts = make_prompts([("a", window(0), None), ("z", "another", None)])
+        rows, bridges = assign_splits(
+            prompts.with_columns(duplicates=duplicates), known(z="test", **splits), 0.5
+        )
+        assert len({row["cluster_id"] for row in rows}) <= 1
+        return [(row["prompt_id"], row["split"]) for row in rows], bridges
+
+    for split in ("train", "test"):
+        assert assign(b=split) == ([("a", split), ("c", split)], [])
+        assert assign(a=split) == ([("b", split), ("c", split)], [])
+    assert len(assign()[0]) == 3
+    assert assign(b="train", c="test") == ([], ["a"])
+    assert assign(a="train", b="test") == ([], ["a"])
+    assert assign(a="test", b="train") == ([], [])
 
 
 arrivals = st.lists(
@@ -237,30 +244,37 @@ arrivals = st.lists(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=15)
-@given(arrivals, st.randoms(use_true_random=False), st.integers(1, 3))
+@settings(deadline=None, max_examples=60)
+@given(arrivals, st.integers(), st.integers(1, 3))
 def test_no_prompt_and_no_duplicate_of_it_is_ever_on_both_sides(
-    lake: Lake, drawn: list[tuple[int, str, bool, bool]], rng: Random, step: int
+    drawn: list[tuple[int, str, bool, bool]], salt: int, step: int
 ) -> None:
     """Whatever comes in whatever order with whatever id: what was trained on is never examined."""
-    salt = make_id("salt", drawn, step, rng.random())  # as if the lake were its own
-    base = [f"{salt[:8]}{word}" for word in WORDS]
-    rows, checked, place_of = [], {}, {}
+    rows, checked = [], {}
     for number, (place, ending, loud, is_checked) in enumerate(drawn):
-        text = " ".join(base[8 * place : 8 * place + 40]) + ending
+        text = window(8 * place) + ending
         name = make_id("name", salt, number)
         rows.append((name, text.upper() if loud else text, None))
         checked[name] = "math_verify" if is_checked else None
-        place_of[name] = (place, ending)
     pool = make_prompts(rows).with_columns(
         verifier=pl.Series([checked[name] for name, _, _ in rows], dtype=pl.String)
     )
-    seen: dict[str, str] = {}
+    text_of = {name: draw[:2] for (name, _, _), draw in zip(rows, drawn, strict=True)}
+    settled, seen = EMPTY, {}
     for size in range(step, len(pool) + step, step):
-        for name, split in walk(lake, pool[:size]).items():
-            assert seen.setdefault(name, split) == split
+        arrived = pool[:size]
+        ranked = settled.sort(pl.col("split") != "test", maintain_order=True)["prompt_id"]
+        found = find_duplicates(arrived, 0.8, ranked.to_list())
+        leads = {row["item_id"]: row["representative"] for row in found}
+        distinct = fold_duplicates(arrived, leads)
+        fresh, bridges = assign_splits(distinct, settled, 0.5)
+        settled = pl.concat([settled, to_frame(fresh).sort("prompt_id")])
+        splits = dict(settled.select("prompt_id", "split").iter_rows())
+        for name in set(distinct["prompt_id"]) - set(bridges):
+            assert seen.setdefault(name, splits[name]) == splits[name]
+    assert seen
     for one, other in combinations(seen, 2):
-        exact = place_of[one] == place_of[other]
-        near = place_of[one][0] == place_of[other][0] and not (checked[one] or checked[other])
+        exact = text_of[one] == text_of[other]
+        near = text_of[one][0] == text_of[other][0] and not (checked[one] or checked[other])
         if exact or near:
             assert seen[one] == seen[other]

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from annotators.label_studio import connect_desk
+from annotators.label_studio import Desk, connect_desk
 from engines.services import Service
 from pipelines.label.review import DELETED, pull_reviews, push_reviews, review_status
+from pipelines.lake.catalogue import open_lake
 from pipelines.lake.run import new_run
 from pipelines.steps import Work, open_work, run_step
 from tests.conftest import make_recipe
@@ -54,6 +55,23 @@ def find_labels(work: Work) -> dict[str, dict[str, Any]]:
 def walk(work: Work, *names: str) -> None:
     for name in names:
         run_step(work, name)
+
+
+def test_a_pull_from_a_desk_that_was_never_pushed_to_names_those_that_were(tmp_path: Path) -> None:
+    told: list[str] = []
+    run = new_run(tell=told.append)
+    old, renamed = Desk("http://desk.example/", "t").name, Desk("https://Desk.example", "t")
+    sides = {"pair_id": "p", "prompt_id": "q", "response_a": "a", "response_b": "b"}
+    with open_lake(tmp_path / "lake") as lake:
+        queued = {**sides, "review_id": "r", "status": "queued"}
+        lake.append({"reviews": [queued]}, run=run, stage="test")
+        assert pull_reviews(lake, run, renamed).rows_in == 0
+        assert told == []  # nothing was pushed anywhere
+        pushed = {**queued, "status": "pushed", "desk": old, "project_id": 1, "task_id": 1}
+        lake.append({"reviews": [pushed]}, run=run, stage="test")
+        assert pull_reviews(lake, run, renamed).rows_in == 0
+    (line,) = told
+    assert "https://Desk.example" in line and old in line
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotators.answers import holds_answer
-from annotators.scorer import UNDECIDED, Undecided, score_item
+from annotators.scorer import UNDECIDED, score_item
 from pipelines.make.families import (
     DIFFICULTIES,
     FAMILIES,
@@ -63,11 +63,11 @@ def test_the_reference_amid_other_text_is_neither_right_nor_wrong(family: str) -
     task = make_any(family, "medium", 1)
     for content in (f"I get {task.answer} out of it, or 987654?", f"{task.answer} and then some"):
         try:
-            assert score(task, content) == 1.0
-        except Undecided as error:
-            assert str(error) == UNDECIDED
-        except ValueError:
-            assert family == "prime_factorization"  # whose scorer raises on words
+            said: float | str = score(task, content)
+        except Exception as error:
+            said = str(error)
+        # the scorer of this one raises on words
+        assert said in (1.0, UNDECIDED) or family == "prime_factorization"
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,15 @@ import pytest
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.importing import import_pool
 from pipelines.lake.run import new_run
+from pipelines.make.growing import grow_prompts
 from pipelines.make.pool import find_prompts
 from pipelines.make.rollouts import make_rollout_calls
 from pipelines.make.synthesis import synthesise
 from schemas.recipe import Recipe
 from tests.conftest import make_recipe
+from tests.stub_server import run_stub
 
+OF_WRITER = ("language", "origin_id")  # of an imported prompt, whoever was first knows these
 ROW = {"prompt": "Why?", "chosen": "Because.", "rejected": "No."}
 
 
@@ -79,6 +82,53 @@ def test_what_was_misread_under_another_layout_is_no_longer_in_the_pool(
     recipe = bring(lake, {**pool, "layout": "trl"})
     prompts = find_prompts(lake, recipe, None)
     assert [row[0]["content"] for row in prompts["messages"]] == ["Why?"]
+
+
+def see(lake: Lake, recipe: Recipe, *besides: str) -> list[tuple[Any, ...]]:
+    """The pool of a recipe, but for when and in which run its rows came, and `besides`."""
+    return find_prompts(lake, recipe, None).drop("run_id", "created_at", *besides).rows()
+
+
+@pytest.mark.parametrize("pool_first", [True, False])
+@pytest.mark.parametrize("kind", ["arithmetic", "verifiable", "open", "other seed"])
+def test_whoever_was_first_each_recipe_sees_the_prompts_of_its_own_sources(
+    tmp_path: Path, kind: str, pool_first: bool
+) -> None:
+    """What is made alone in a lake is what is made beside a pool, and beside another recipe, that
+    have the same prompts."""
+    with run_stub() as stub:
+        models = {"m": {"model": "stub", "url": stub.url}}
+        sources: dict[str, Any] = {
+            "arithmetic": {"arithmetic": {"count": 5}},
+            "verifiable": {"verifiable": {"families": ["gcd"], "per_cell": 2}},
+            "open": {"open": {"model": "m", "count": 4, "categories": ["opinion"]}},
+            "other seed": {"verifiable": {"families": ["count_bits"], "per_cell": 9}},
+        }[kind]
+        recipe = make_recipe(models=models, prompts=sources)
+
+        def make(lake: Lake, recipe: Recipe) -> None:
+            synthesise(lake, new_run(), recipe)
+            grow_prompts(lake, new_run(), recipe, None)
+
+        with open_lake(tmp_path / "alone") as lake:
+            make(lake, recipe)
+            alone = see(lake, recipe)
+            texts = [row[0]["content"] for row in find_prompts(lake, recipe, None)["messages"]]
+        file = write_pool(tmp_path, "pool", *({**ROW, "prompt": text} for text in texts))
+        pool = {"path": file, "name": "a", "licence": "MIT"}
+        with open_lake(tmp_path / "pool") as lake:
+            imported = see(lake, bring(lake, pool), *OF_WRITER)
+        assert {len(alone), len(imported)} == {len(texts)} and len(texts) >= 2
+        with open_lake(tmp_path / "both") as lake:
+            if kind == "other seed":
+                make(lake, make_recipe(models=models, prompts=sources, seed=2))
+            for turn in (pool_first, not pool_first):
+                if turn:
+                    importer = bring(lake, pool)
+                else:
+                    make(lake, recipe)
+            assert see(lake, recipe) == alone
+            assert see(lake, importer, *OF_WRITER) == imported
 
 
 def test_the_answer_of_a_generated_prompt_is_for_the_recipe_that_generates_it(
