@@ -21,6 +21,7 @@ from schemas.ids import make_request_id
 
 T = TypeVar("T")
 Messages = Sequence[Mapping[str, str]]
+OPENINGS = 200  # brackets tried, for each failure may read all that follows
 MEND = (
     "That cannot be used: {fault}. Answer once more, in the form that was asked for, and only that."
 )
@@ -132,8 +133,9 @@ def read_json(text: str) -> Any:
             continue
     decoder = json.JSONDecoder()
     found = None
-    place = 0
-    while (start := _find_opening(text, place)) >= 0:
+    place = tried = 0
+    while (start := _find_opening(text, place)) >= 0 and tried < OPENINGS:
+        tried += 1
         try:
             value, place = decoder.raw_decode(text, start)
             found = _check_container(value)

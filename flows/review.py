@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from annotators.label_studio import DeskUnreachable
@@ -42,6 +42,7 @@ def review_pull(lake: str = "lake", url: str | None = None) -> dict[str, Any]:
     )
     def pull() -> dict[str, Any]:
         with open_lake(lake) as opened:
-            return pull_reviews(opened, new_run(), find_desk(url)).to_json()
+            run = new_run(tell=get_run_logger().info)
+            return pull_reviews(opened, run, find_desk(url)).to_json()
 
     return pull()

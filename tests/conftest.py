@@ -14,8 +14,10 @@ import pytest
 from hypothesis import settings
 
 from engines.assets import assay_home
+from engines.chat import Endpoint
+from engines.models import ResolvedModel, ensure_embedded, open_endpoint, resolve_model
 from engines.services import Service, list_services, start_service, stop_service
-from schemas.recipe import Recipe, parse_recipe
+from schemas.recipe import ModelSpec, Recipe, parse_recipe
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,6 +50,19 @@ def home_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def label_studio() -> Service:
     """A real Label Studio, installed on demand."""
     return start_service("label-studio")
+
+
+@pytest.fixture(scope="session")
+def model() -> ResolvedModel:
+    """The embedded model."""
+    return resolve_model(ModelSpec())
+
+
+@pytest.fixture(scope="session")
+def endpoint(model: ResolvedModel) -> Endpoint:
+    """The embedded model behind a real vLLM, which stays for the tests of the group `vllm`."""
+    start_service("vllm", model=str(ensure_embedded()), served_name=model.name)
+    return open_endpoint(model)
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ from annotators.reliability import (
 )
 from annotators.votes import PAIR, make_votes
 from pipelines.lake.catalogue import Lake
+from pipelines.lake.editions import drop_superseded
 from pipelines.lake.run import Run
 from schemas.errors import AssayError
 
@@ -102,7 +103,8 @@ def measure_annotators(
         "WHERE kind <> 'verifier' OR response_b IS NOT NULL",
         version or (),
     )
-    judgments = _keep_latest_of_people(judgments)
+    pools = lake.query("SELECT DISTINCT source FROM imports")["source"].to_list()
+    judgments = _keep_latest_of_people(drop_superseded(lake, judgments, pools))
     categories = lake.query(f"SELECT prompt_id, category FROM prompts AT (VERSION => {at})")
     lengths = lake.query(
         f"SELECT response_id, length(content) AS characters FROM responses AT (VERSION => {at})"

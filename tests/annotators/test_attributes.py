@@ -184,7 +184,7 @@ def test_answers_are_read_tolerantly() -> None:
      ({"objectivity": None}, "objectivity"), ({"differences": []}, "differences"),
      ({"differences": ["length"]}, "must be an object"),
      ({"differences": [{"kind": "length", "first": "short"}]}, "second"),
-     ({"guideline": "\ud83d"}, "JSON cannot hold")],
+     ({"guideline": "\ud83d"}, "not a JSON object")],
 )  # fmt: skip
 def test_a_field_that_says_nothing_is_named(changes: dict[str, Any], fault: str) -> None:
     with pytest.raises(Unreadable, match=fault):

@@ -16,15 +16,13 @@ from annotators.talk import Judge, Row, judge_items
 from annotators.templates import load_template
 from annotators.yes_prob import YesProbJudge
 from engines.assets import find_asset
-from engines.models import ResolvedModel, open_endpoint, resolve_model
-from schemas.recipe import ModelSpec
+from engines.chat import Endpoint
+from engines.models import ResolvedModel
 from tests.annotators.judging import make_item
 
 PAIRS = [
     make_item("Paris is the capital of France.", "It is Lyon.",
               prompt="What is the capital of France?", answer="Paris", category="explanation"),
-    make_item("Put the milk back in the fridge within two hours.", "Milk is white.",
-              prompt="How long may milk stand outside the fridge?", category="advice"),
 ]  # fmt: skip
 
 
@@ -43,7 +41,6 @@ def make_judges(model: ResolvedModel) -> dict[str, Judge]:
         "pairwise, vote": PairwiseJudge(model, pairwise, mode="vote", k=2, temperature=0.7),
         "pairwise, reason": PairwiseJudge(model, pairwise, mode="reason", max_tokens=48),
         "yes_prob": YesProbJudge(model, yes_prob),
-        "yes_prob, reason": YesProbJudge(model, yes_prob, reason=True, max_tokens=48),
         "generative": GenerativeJudge(
             model, generative, k=2, max_tokens=192, meta=MetaFilter(meta)
         ),
@@ -54,9 +51,9 @@ def make_judges(model: ResolvedModel) -> dict[str, Judge]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.xdist_group("vllm")
-def test_every_method_judges_on_the_embedded_model() -> None:
-    model = resolve_model(ModelSpec())
-    endpoint = open_endpoint(model)
+def test_every_method_judges_on_the_embedded_model(
+    model: ResolvedModel, endpoint: Endpoint
+) -> None:
     judges = make_judges(model)
 
     async def judge_all() -> list[list[Row]]:  # side by side: the server makes one batch of them
@@ -78,8 +75,6 @@ def test_every_method_judges_on_the_embedded_model() -> None:
         assert tokens_in > 0 and tokens_out > 0
     for name in ("pairwise, choice", "yes_prob"):  # log probabilities came back
         assert all(0 < row["p_a"] < 1 for row in judged[name])
-    for name in ("pairwise, choice", "pairwise, vote", "pairwise, reason", "yes_prob",
-                 "yes_prob, reason"):  # fmt: skip
+    for name in ("pairwise, choice", "pairwise, vote", "pairwise, reason", "yes_prob"):
         assert share[name] == 1.0  # the verdict is constrained to a word
-    for name in ("generative", "attributes"):
-        assert share[name] >= 0.5
+    assert share["generative"] >= 0.5

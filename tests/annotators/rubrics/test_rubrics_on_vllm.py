@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -16,9 +16,7 @@ from annotators.rubrics.taxonomy import FailureChecker, load_failure_template, l
 from annotators.talk import Item, Judge, Row, judge_items
 from engines.assets import find_asset
 from engines.chat import Endpoint
-from engines.models import ResolvedModel, open_endpoint, resolve_model
-from engines.services import release_services
-from schemas.recipe import ModelSpec
+from engines.models import ResolvedModel
 from tests.annotators.judging import make_item
 
 ITEMS = [
@@ -27,12 +25,6 @@ ITEMS = [
         "Water is wet. Rivers have water. I like rivers.",
         prompt="How do I make river water safe to drink on a hike?",
         category="advice",
-    ),
-    make_item(
-        "A short walk, a book from the library, a call to an old friend.",
-        "Watch television. Watch more television. Watch it again.",
-        prompt="Give me three ideas for a free evening without money.",
-        category="brainstorming",
     ),
 ]
 RUBRIC = Rubric(
@@ -49,17 +41,6 @@ pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.xdist_group("vllm"),
 ]
-
-
-@pytest.fixture(scope="module")
-def model() -> ResolvedModel:
-    return resolve_model(ModelSpec())
-
-
-@pytest.fixture(scope="module")
-def endpoint(model: ResolvedModel) -> Iterator[Endpoint]:
-    yield open_endpoint(model)
-    release_services()
 
 
 def ask(judge: Judge, endpoint: Endpoint, items: Sequence[Item] = ITEMS) -> list[Row]:
@@ -79,14 +60,16 @@ def ask(judge: Judge, endpoint: Endpoint, items: Sequence[Item] = ITEMS) -> list
     return rows
 
 
-@pytest.mark.parametrize("adapt", [False, True])
+@pytest.mark.parametrize("adapt", [True])
 def test_criteria_are_scored_in_both_orders(
     model: ResolvedModel, endpoint: Endpoint, adapt: bool
 ) -> None:
-    judge = RubricJudge(model, load_rubric_templates(), (RUBRIC,), adapt=adapt, least=3, most=3)
+    judge = RubricJudge(
+        model, load_rubric_templates(), (RUBRIC,), adapt=adapt, least=3, most=3, max_tokens=512
+    )
     rows = ask(judge, endpoint)
     whole = [row for row in rows if row["criterion"] is None]
-    assert sorted(row["order"] for row in whole) == ["ab", "ab", "ba", "ba"]
+    assert sorted(row["order"] for row in whole) == ["ab", "ba"]
     if not adapt:  # the answer's form is dictated, so it can always be read
         assert all(row["valid"] for row in rows)
     for row in whole:
@@ -108,7 +91,7 @@ def test_a_policy_gives_a_probability_and_a_rationale(
 ) -> None:
     policy = load_policy(find_asset("policies/harmful_advice.yaml"))
     rows = ask(PolicyJudge(model, load_policy_template(), policy, max_tokens=64), endpoint)
-    assert len(rows) == 4 and all(row["valid"] for row in rows)
+    assert len(rows) == 2 and all(row["valid"] for row in rows)
     assert all(0 < row["score"] < 1 and row["critique"] for row in rows)
 
 
@@ -118,5 +101,5 @@ def test_pointed_questions_are_answered_with_probabilities(
     taxonomy = load_taxonomy(find_asset("taxonomies/failures.yaml"))
     single = [replace(i, response_ids=i.response_ids[:1], contents=i.contents[:1]) for i in ITEMS]
     rows = ask(FailureChecker(model, load_failure_template(), taxonomy), endpoint, single)
-    assert len(rows) == 2 * 13 and all(row["valid"] for row in rows)
+    assert len(rows) == 13 and all(row["valid"] for row in rows)
     assert all(0 < row["score"] < 1 for row in rows)

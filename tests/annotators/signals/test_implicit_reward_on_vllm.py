@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,25 +13,12 @@ from annotators.signals.implicit_reward import (
 )
 from annotators.talk import Item
 from engines.chat import ChatRequest, ChatResult, Endpoint, stream_results
-from engines.models import ResolvedModel, ensure_embedded, open_endpoint, resolve_model
-from engines.services import release_services
-from schemas.recipe import ModelSpec
+from engines.models import ResolvedModel, ensure_embedded
 from tests.annotators.judging import make_item
 from tests.annotators.signals.checking import check_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("vllm")]
 CONTENTS = ["A short walk, then a book.", "\n\nTwo lines\nof it.", "Übung 🎉 macht", "B"]
-
-
-@pytest.fixture(scope="module")
-def model() -> ResolvedModel:
-    return resolve_model(ModelSpec())
-
-
-@pytest.fixture(scope="module")
-def endpoint(model: ResolvedModel) -> Iterator[Endpoint]:
-    yield open_endpoint(model)
-    release_services()
 
 
 def ask(endpoint: Endpoint, requests: list[ChatRequest]) -> dict[str, ChatResult]:
