@@ -104,21 +104,6 @@ def measure_alpha(votes: pl.DataFrame) -> float | None:
     return float(1 - observed * (total.sum() - 1) / pairs)
 
 
-def pivot_pairs(pairs: pl.DataFrame, value: str) -> pl.DataFrame:
-    """A square matrix from a list of pairs: `annotator` and a column a name, null on the diagonal
-    and where two share no item."""
-    mirrored = pairs.select(
-        annotator_1="annotator_2", annotator_2="annotator_1", value=pl.col(value)
-    )
-    long = pl.concat([pairs.select(*NAMES, value=pl.col(value)), mirrored])
-    names = sorted(set(long["annotator_1"]))
-    return (
-        long.sort(NAMES)
-        .pivot("annotator_2", index="annotator_1", values="value")
-        .select(pl.col("annotator_1").alias("annotator"), *names)
-    )
-
-
 def find_interval(share: Number, n: Number) -> tuple[Number, Number]:
     """The 95 % Wilson interval of a share of `n`; numbers, arrays or columns. n must not be 0."""
     middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)

@@ -13,7 +13,6 @@ from annotators.agreement import (
     correlate_errors,
     find_interval,
     measure_alpha,
-    pivot_pairs,
 )
 from tests.annotators.opinions import make_votes
 
@@ -55,6 +54,7 @@ def test_only_shared_items_count() -> None:
     assert pairs.select("annotator_1", "annotator_2", "n", "agreement").rows() == [
         ("x", "y", 2, 1.0)
     ]
+    assert len(compare_annotators(make_votes({"x": "ab"}))) == 0
     errors = correlate_errors(make_votes({"x": "aa", "y": "ab"}), label_items("-a"))
     assert errors.select("n", "errors_1", "errors_2", "phi").rows() == [(1, 0.0, 1.0, None)]
 
@@ -72,19 +72,6 @@ def test_alpha_by_hand() -> None:
     assert measure_alpha(make_votes({"x": "ab", "y": "ab"})) == pytest.approx(1.0)
     for nothing in ({}, {"x": "ab"}, {"x": "aa", "y": "aa"}):
         assert measure_alpha(make_votes(nothing)) is None
-
-
-def test_a_square_of_pairs() -> None:
-    pairs = compare_annotators(make_votes({"x": "abab", "y": "abbb", "z": "abab"}))
-    square = pivot_pairs(pairs, "agreement")
-    assert square.columns == ["annotator", "x", "y", "z"]
-    values = square.select("x", "y", "z").to_numpy()
-    assert np.array_equal(values, values.T, equal_nan=True)
-    assert np.isnan(values).sum() == 3
-    assert values[0, 2] == 1.0
-    empty = compare_annotators(make_votes({"x": "ab"}))
-    assert len(empty) == 0
-    assert pivot_pairs(empty, "kappa").columns == ["annotator"]
 
 
 def test_wilson_interval() -> None:
