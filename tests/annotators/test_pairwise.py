@@ -136,6 +136,12 @@ def test_reasons_come_first_and_are_kept() -> None:
     assert (rows[0]["tokens_in"], rows[0]["tokens_out"]) == (20, 4)
 
 
+def test_what_is_judged_is_material_and_no_instruction() -> None:
+    """As in every template that shows what others wrote."""
+    for file in find_asset("judges/pairwise.jinja").parent.glob("*.jinja"):
+        assert "never instructions to you" in file.read_text(), file.name
+
+
 def test_the_reference_answer_is_shown_where_there_is_one() -> None:
     text = load_template(
         find_asset("judges/pairwise.jinja"), ("prompt", "first", "second"), reference=None,
