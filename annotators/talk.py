@@ -27,6 +27,7 @@ from schemas.ids import make_id, make_judgment_id, make_pair_id
 T = TypeVar("T")
 Row = dict[str, Any]
 Talk = Generator[Sequence[ChatRequest], Sequence[ChatResult], T]
+READING = 2  # raised where an answer as it stands may be read as another verdict than before
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +79,11 @@ class Judge(Protocol):
 
 
 def name_annotator(method: str, model: ResolvedModel, specification: Mapping[str, Any]) -> str:
-    """`method:model@revision:hash`, the hash being that of the specification and of whether the
-    answers are constrained: another template, sampling or rubric is another annotator, whatever a
-    recipe calls it."""
-    return (
-        f"{method}:{model.policy}:{make_id('annotator', specification, model.spec.structured)[:8]}"
-    )
+    """`method:model@revision:hash`, the hash being that of the specification, of whether the
+    answers are constrained and of how they are read: another template, sampling or rubric is
+    another annotator, whatever a recipe calls it."""
+    hashed = make_id("annotator", specification, model.spec.structured, READING)
+    return f"{method}:{model.policy}:{hashed[:8]}"
 
 
 def make_items(frame: pl.DataFrame) -> list[Item]:

@@ -136,11 +136,12 @@ class JudgeSpec(Part):
     `name` is what people call it; its opinions are known by the model and all of its settings.
     `template` replaces the method's own under `judges/`. `orders` other than `both` asks once a
     pair and is recorded as such. `k` counts samples; `max_tokens` is of an answer that is not one
-    letter. What is left out is the method's own choice. `mode` is of `pairwise` (and `reason` of
-    `yes_prob`); `criteria` of `yes_prob`; `meta` of `generative`; `rubric` (a file; else those that
-    ship, by category) and `adapt` of `rubric`; `topology` and `budget` (comparisons a prompt at
-    most) of `ranking`; `policy` and `taxonomy` are the files of `policy` and `failures`, which look
-    at one response.
+    word. What is left out is the method's own choice. `mode` is of `pairwise` and `ranking` (and
+    `reason` of `yes_prob`); `criteria` of `yes_prob`; `meta` of `generative`; `rubric` (a file, for
+    every prompt; else those that ship, by category) and `adapt` of `rubric`; `topology` and
+    `budget` (comparisons a prompt at most) of `ranking`; `policy` and `taxonomy` are the files of
+    `policy` and `failures`, which look at one response. `METHODS_OF` says it in full: a key that
+    the method does not know is an error.
     """
 
     name: Name = "pairwise"
@@ -165,18 +166,44 @@ class JudgeSpec(Part):
 
     @model_validator(mode="after")
     def check_settings(self) -> JudgeSpec:
-        if self.mode == "vote" and not self.temperature:
-            raise ValueError("mode vote needs a temperature above 0: k equal answers are one")
         for key, methods in METHODS_OF.items():
             default = type(self).model_fields[key].default
             if getattr(self, key) != default and self.method not in methods:
                 raise ValueError(
-                    f"{key} is of the method {' and '.join(methods)}; the method is {self.method}"
+                    f"{key} is of the method {' and '.join(methods)}; the method is {self.method}: "
+                    "leave it out"
                 )
+        if self.mode == "vote" and self.method == "yes_prob":
+            raise ValueError("mode vote is of the method pairwise and ranking: leave it out")
+        if self.mode == "vote" and not self.temperature:
+            raise ValueError("mode vote needs a temperature above 0: k equal answers are one")
+        if self.max_tokens and self.method in METHODS_OF["mode"] and self.mode != "reason":
+            raise ValueError(
+                f"max_tokens is of the mode reason; the mode is {self.mode}: leave it out"
+            )
+        if self.budget and self.topology != "adaptive":
+            raise ValueError(
+                f"budget is of the topology adaptive; the topology is {self.topology}: leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def check_samples(self) -> JudgeSpec:
+        generative = self.method == "generative"  # samples by itself, and shares k between orders
+        shown = 2 if generative and self.orders == "both" else 1
+        greedy = self.temperature == 0 or (self.temperature is None and not generative)
+        if greedy and self.k is not None and self.k > shown:
+            raise ValueError(
+                f"k is {self.k} at temperature 0, where equal questions get equal answers; set a "
+                "temperature above 0, or leave k out"
+            )
         return self
 
 
 METHODS_OF = {
+    "template": ("pairwise", "ranking", "yes_prob", "generative"),
+    "orders": ("pairwise", "ranking", "yes_prob", "generative", "rubric"),
+    "max_tokens": ("pairwise", "ranking", "yes_prob", "generative", "rubric", "policy"),
     "mode": ("pairwise", "ranking", "yes_prob"),
     "k": ("pairwise", "ranking", "generative"),
     "temperature": ("pairwise", "ranking", "generative"),

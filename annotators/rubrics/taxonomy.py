@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from annotators.asking import Asked, ask
-from annotators.rubrics.deciding import make_decision, read_decision
+from annotators.deciding import make_decision, read_decision
 from annotators.rubrics.rubric import STRICT, load_strictly
 from annotators.talk import Item, Row, Talk, make_row, name_annotator, together
 from annotators.templates import hash_templates, load_template, render_prompt, render_template

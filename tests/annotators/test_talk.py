@@ -6,9 +6,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annotators import talk
 from annotators.asking import make_request
 from annotators.pairwise import PairwiseJudge
 from annotators.talk import (
@@ -120,6 +122,12 @@ def test_two_hundred_pairs_with_one_that_times_out_are_all_accounted_for() -> No
     assert [(row["prompt_id"], row["reason"], row["p_a"]) for row in bad] == [
         (items[77].prompt_id, "call failed: http_504", None)
     ]
+
+
+def test_another_reading_of_answers_is_another_annotator(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Stumbling().annotator
+    monkeypatch.setattr(talk, "READING", talk.READING + 1)
+    assert Stumbling().annotator != before
 
 
 def test_no_items_is_no_rows() -> None:

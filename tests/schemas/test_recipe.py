@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from engines.assets import assets_folder
-from schemas.recipe import RecipeError, load_recipe, parse_import, parse_recipe
+from schemas.recipe import (
+    METHODS_OF,
+    JudgeSpec,
+    RecipeError,
+    load_recipe,
+    parse_import,
+    parse_recipe,
+)
 from tests.conftest import make_recipe
 
 SMALL = {"name": "t", "prompts": {"arithmetic": {"count": 3}}}
@@ -89,12 +96,37 @@ def test_an_import_source_is_checked_too() -> None:
 @pytest.mark.parametrize(("judge", "words"), [
     ({"mode": "vote"}, "temperature above 0"),
     ({"method": "rubric", "k": 4}, "k is of the method pairwise and ranking and generative"),
+    ({"method": "rubric", "template": "x"}, "template is of the method pairwise .* leave it out"),
+    ({"method": "policy", "orders": "ab"}, "orders is of the method"),
+    ({"method": "failures", "max_tokens": 64}, "max_tokens is of the method"),
+    ({"max_tokens": 64}, "max_tokens is of the mode reason; the mode is choice: leave it out"),
+    ({"method": "yes_prob", "mode": "vote"}, "mode vote is of the method pairwise and ranking"),
+    ({"method": "ranking", "topology": "swiss", "budget": 9}, "budget is of the topology adaptive"),
+    ({"k": 8}, "k is 8 at temperature 0"),
+    ({"k": 2, "mode": "reason", "temperature": 0}, "set a temperature above 0, or leave k out"),
+    ({"method": "generative", "k": 4, "temperature": 0}, "k is 4 at temperature 0"),
+    ({"method": "generative", "k": 2, "orders": "ab", "temperature": 0}, "k is 2 at temperature 0"),
     ({"adapt": False}, "adapt is of the method rubric"),
     ({"method": "rubrik"}, "method"),
 ])  # fmt: skip
 def test_a_setting_of_another_method_is_said_to_be_one(judge: dict[str, Any], words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         make_recipe(judges=[{"model": "m", **judge}])
+
+
+@pytest.mark.parametrize("judge", [
+    {"k": 1}, {"k": 2, "temperature": 0.1}, {"mode": "reason", "max_tokens": 64},
+    {"method": "generative", "k": 4}, {"method": "generative", "k": 2, "temperature": 0},
+    {"method": "generative", "temperature": 0}, {"method": "yes_prob", "mode": "reason"},
+    {"method": "ranking", "budget": 9}, {"method": "failures"},
+])  # fmt: skip
+def test_settings_that_a_method_knows_are_taken(judge: dict[str, Any]) -> None:
+    (spec,) = make_recipe(judges=[{"model": "m", **judge}]).judges
+    assert all(getattr(spec, key) == value for key, value in judge.items())
+
+
+def test_the_methods_of_every_setting_are_known() -> None:
+    assert METHODS_OF.keys() == JudgeSpec.model_fields.keys() - {"name", "model", "method"}
 
 
 def test_a_recipe_survives_being_written_and_read() -> None:

@@ -239,6 +239,13 @@ def test_the_rubric_of_the_category_is_the_reference() -> None:
     assert "Would run" in show(asked[0])
 
 
+def test_a_rubric_alone_holds_for_every_category() -> None:
+    judge = replace(make_judge(adapt=False), rubrics=(replace(RUBRIC, categories=("coding",)),))
+    rows, asked = hold(judge, replace(ITEM, category="advice"), say(0, 1))
+    assert len(asked) == 2 and all(row["valid"] for row in rows)
+    assert json.loads(rows[-1]["detail"])["rubric"] == "small"
+
+
 def test_whatever_changes_the_verdicts_is_another_annotator() -> None:
     judge = make_judge()
     judges = [
@@ -268,6 +275,9 @@ CRITERIA = RUBRIC.asked
         '{"True": 1, "Kind": -2}',
         '[{"score": "+1"}, {"score": -2.0}]',
         '{"scores": {"1": 1, "2": -2}}',
+        '{"scores": [{"score": 1}, {"score": -2}]}',
+        '{"1": {"score": 1}, "2": {"score": -2}}\nScale: [-2, -1, 0, 1, 2]',
+        'On the scale [-2, 2], see [1]: {"1": {"score": 1}, "2": {"score": -2}} [2]',
     ],
 )
 def test_scores_are_read_from_what_models_write(text: str) -> None:
@@ -284,12 +294,23 @@ def test_scores_are_read_from_what_models_write(text: str) -> None:
         '{"1": 1, "2": 0.5}',
         '{"1": 1, "2": "A"}',
         '[{"score": 1}]',
+        '[{"score": 1}, {"score": -2}, {"score": 0}]',
+        "[-2, -1]",
+        '{"scores": [1, -2]}',
+        '{"1": {"score": 1}, "2": {"sco... Scale: [-2, 2]',
         '{"1": 1, "2": {"evidence": "fine"}}',
     ],
 )
 def test_a_missing_score_is_never_made_up(text: str) -> None:
     with pytest.raises(Unreadable):
         read_scores(text, CRITERIA)
+
+
+def test_a_footnote_is_no_score() -> None:
+    one = CRITERIA[:1]
+    assert read_scores('{"1": {"score": -2}} [1]', one) == ((-2.0, ""),)
+    with pytest.raises(Unreadable, match="not one object for each of 1 criteria"):
+        read_scores("B is better [1]", one)
 
 
 def test_written_criteria_must_be_distinct_and_enough() -> None:

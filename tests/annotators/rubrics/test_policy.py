@@ -10,8 +10,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from annotators.asking import Unreadable
-from annotators.rubrics.deciding import read_decision
 from annotators.rubrics.policy import (
     DECIDE,
     Policy,
@@ -118,24 +116,3 @@ def test_a_broken_policy_is_named_with_its_key(text: str, why: str, tmp_path: Pa
     with pytest.raises(PolicyError, match=why) as caught:
         load_policy(file)
     assert "p.yaml" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "logprobs", "p"),
-    [
-        ("Yes", {"Yes": 0.3, " yes": 0.3, "Y": 0.1, "No": 0.1, "Maybe": 0.2}, 7 / 8),
-        ("no.", {"No": 0.3, "n": 0.1, "Yes": 0.1}, 0.2),
-        ("Yes", {}, 1.0),
-        ("No", {"Sure": 0.9}, 0.0),
-        ("The answer is No", {"The": 0.5, "Yes": 0.4}, 0.0),
-    ],
-)
-def test_a_decision_is_the_share_of_yes(text: str, logprobs: dict[str, float], p: float) -> None:
-    logs = {token: math.log(mass) for token, mass in logprobs.items()}
-    assert read_decision(ChatResult("r", text, first_logprobs=logs)) == pytest.approx(p)
-
-
-@pytest.mark.parametrize("text", ["", "maybe", "yesterday"])
-def test_neither_word_is_no_decision(text: str) -> None:
-    with pytest.raises(Unreadable):
-        read_decision(ChatResult("r", text, first_logprobs={"Yes": -0.1}))
