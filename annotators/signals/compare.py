@@ -13,8 +13,8 @@ from annotators.signals.rows import KIND, check_columns
 from annotators.votes import PAIR, TIE_WIDTH
 
 READ = (
-    "judgment_id", "annotator", "kind", "response_a", "response_b", "criterion", "score", "valid",
-    "created_at",
+    "judgment_id", "annotator", "kind", "prompt_id", "response_a", "response_b", "criterion",
+    "score", "valid", "created_at",
 )  # fmt: skip
 ONE_SIDED = "a response of the pair has no score"
 
