@@ -218,6 +218,73 @@ METHODS_OF = {
 }
 
 
+class SignalSpec(Part):
+    """A cheap signal: opinions without a judge's prompt. `docs/judges.md` says what each one does.
+
+    Of `goal`: the texts `goal` and `baseline`; `alpha`, how far what both have in common is left
+    out of sight; the `embedder` (minilm or a hub id); and the `criterion`, where the goal is not
+    quality as a whole. Of `lengths`: the `shape`; `limit`, the characters from which on `cosine`
+    takes a response for cut off; `words`, the length of a run whose repeats `repetition` counts. Of
+    `co_reward`: `tau`, the least share of the votes in either view. Of `policy_pairs`: `tolerance`,
+    how much shorter one candidate may be, as a share of the longer. Of `implicit`: `teacher` and
+    `reference`, names under `models`, and `scale`, its lambda.
+    """
+
+    method: Literal["goal", "lengths", "co_reward", "policy_pairs", "implicit"]
+    goal: str | None = None
+    baseline: str | None = None
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
+    embedder: Annotated[str, Field(min_length=1)] = "minilm"
+    criterion: Annotated[str, Field(min_length=1)] | None = None
+    shape: Literal["cosine", "linear", "repetition"] = "cosine"
+    limit: Annotated[int, Field(ge=1)] | None = None
+    words: Annotated[int, Field(ge=1)] | None = None
+    tau: Annotated[float, Field(ge=0, le=1)] = 0.5
+    tolerance: Annotated[float, Field(ge=0, le=1)] = 0.1
+    teacher: Name | None = None
+    reference: Name | None = None
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+
+    @model_validator(mode="after")
+    def check_settings(self) -> SignalSpec:
+        of_lengths = {"limit": "cosine", "words": "repetition"}
+        for method, keys in SIGNAL_KEYS.items():
+            for key in keys:
+                default = type(self).model_fields[key].default
+                if getattr(self, key) != default and self.method != method:
+                    raise ValueError(
+                        f"{key} is of the method {method}; the method is {self.method}"
+                    )
+        for key, shape in of_lengths.items():
+            given = getattr(self, key) is not None
+            if self.method == "lengths" and given != (self.shape == shape):
+                verb = "is of" if given else "must be given for"
+                raise ValueError(f"{key} {verb} the shape {shape}; the shape is {self.shape}")
+        for key in NEEDED_KEYS.get(self.method, ()):
+            if not (getattr(self, key) or "").strip():
+                raise ValueError(f"the method {self.method} needs {key}")
+        if self.method == "implicit" and self.teacher == self.reference:
+            raise ValueError(
+                f"teacher and reference are both {self.teacher!r}: every reward would be 0; name "
+                "what the teacher was trained from as the reference"
+            )
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        """The method with its own settings, those of others left out."""
+        return self.model_dump(mode="json", include={"method", *SIGNAL_KEYS[self.method]})
+
+
+SIGNAL_KEYS = {
+    "goal": ("goal", "baseline", "alpha", "embedder", "criterion"),
+    "lengths": ("shape", "limit", "words"),
+    "co_reward": ("tau",),
+    "policy_pairs": ("tolerance",),
+    "implicit": ("teacher", "reference", "scale"),
+}
+NEEDED_KEYS = {"goal": ("goal", "baseline"), "implicit": ("teacher", "reference")}
+
+
 class AttributeSpec(Part):
     """What each pair is about and what its responses differ in, written by a model."""
 
@@ -315,6 +382,7 @@ class Recipe(Part):
     models: dict[Name, ModelSpec] = {EMBEDDED: ModelSpec()}
     prompts: PromptSources
     rollouts: list[RolloutSpec] = []
+    signals: list[SignalSpec] = []
     attributes: AttributeSpec | None = None
     judges: list[JudgeSpec] = []
     label: LabelSpec = LabelSpec()
@@ -328,6 +396,10 @@ class Recipe(Part):
     def check_model_names(self) -> Recipe:
         named = {f"rollouts[{i}].model": spec.model for i, spec in enumerate(self.rollouts)}
         named |= {f"judges[{i}].model": spec.model for i, spec in enumerate(self.judges)}
+        for i, signal in enumerate(self.signals):
+            if signal.teacher and signal.reference:
+                named[f"signals[{i}].teacher"] = signal.teacher
+                named[f"signals[{i}].reference"] = signal.reference
         if self.attributes:
             named["attributes.model"] = self.attributes.model
         if self.prompts.open:

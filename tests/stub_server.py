@@ -133,7 +133,10 @@ class _State:
         if fails:
             headers = {"Retry-After": faults.retry_after} if faults.retry_after else {}
             return web.json_response({"error": "as asked"}, status=faults.status, headers=headers)
-        return web.json_response(self._complete(body, talk, key))
+        answer = self._complete(body, talk, key)
+        if "prompt_logprobs" in body:
+            answer["prompt_logprobs"] = _read_prompt(body)
+        return web.json_response(answer)
 
     def _complete(self, body: dict[str, Any], talk: str, key: str) -> dict[str, Any]:
         choices = body.get("structured_outputs", {}).get("choice")
@@ -186,6 +189,23 @@ def _top(token: str, p: float) -> dict[str, Any]:
     import math
 
     return {"token": token, "logprob": math.log(p)}
+
+
+def _read_prompt(body: dict[str, Any]) -> list[dict[str, Any] | None]:
+    """As vLLM does: each token of the prompt (here a word) with a log probability that follows from
+    the model and what stands before it; none for the first."""
+    text = "".join(f"<{one['role']}> {one['content']} <end> " for one in body["messages"])
+    if body.get("continue_final_message"):
+        text = text.removesuffix(" <end> ")
+    if body.get("add_generation_prompt", True):
+        text += "<assistant>"
+    words = text.split()
+    tokens: list[dict[str, Any] | None] = [None]
+    for place, word in enumerate(words[1:], start=1):
+        before = " ".join([body["model"], *words[: place + 1]])
+        told = {"logprob": -0.1 - _share(before, "token"), "rank": 1, "decoded_token": word}
+        tokens.append({str(int(_share(word, "id") * 2**31)): told})
+    return tokens
 
 
 async def _serve(faults: Faults) -> None:

@@ -61,7 +61,7 @@ def hold_talks(
             start=lambda: open_endpoint(judge.model, run.tell),
             wanted=wanted,
             done_table="answers",
-            to_rows=lambda call, result: {"answers": [_make_answer(stage, call, result)]},
+            to_rows=lambda call, result: {"answers": [make_answer(stage, call, result)]},
             limit=limit,
         )
         rounds.append(summary)
@@ -119,23 +119,14 @@ def find_answers(lake: Lake, request_ids: Sequence[str]) -> dict[str, ChatResult
             logprob=row["logprob"],
             first_logprobs=json.loads(row["first_logprobs"]) if row["first_logprobs"] else None,
             seconds=row["seconds"] or 0.0,
+            prompt_logprobs=_read_tokens(row["prompt_logprobs"]),
         )
     return found
 
 
-def _set_aside(stage: str, row: Row) -> Row:
-    text = json.dumps(row, ensure_ascii=False, default=str)
-    return {
-        "quarantine_id": make_id("quarantine", stage, row["judgment_id"]),
-        "stage": stage,
-        "position": row["request_id"],
-        "reason": row["reason"],
-        "row": text,
-    }
-
-
-def _make_answer(stage: str, call: Call, result: ChatResult) -> Row:
-    first = result.first_logprobs
+def make_answer(stage: str, call: Call, result: ChatResult) -> Row:
+    """The row of `answers` of a call whose `context` is the annotator that asks."""
+    first, prompt = result.first_logprobs, result.prompt_logprobs
     return {
         "request_id": result.request_id,
         "annotator": call.context,
@@ -147,7 +138,25 @@ def _make_answer(stage: str, call: Call, result: ChatResult) -> Row:
         "tokens_out": result.tokens_out,
         "logprob": result.logprob,
         "first_logprobs": json.dumps(dict(first), ensure_ascii=False) if first else None,
+        "prompt_logprobs": json.dumps(prompt) if prompt else None,
         "seconds": result.seconds,
+    }
+
+
+def _read_tokens(text: str | None) -> tuple[tuple[int, float] | None, ...] | None:
+    if text is None:
+        return None
+    return tuple(token and (token[0], token[1]) for token in json.loads(text))
+
+
+def _set_aside(stage: str, row: Row) -> Row:
+    text = json.dumps(row, ensure_ascii=False, default=str)
+    return {
+        "quarantine_id": make_id("quarantine", stage, row["judgment_id"]),
+        "stage": stage,
+        "position": row["request_id"],
+        "reason": row["reason"],
+        "row": text,
     }
 
 

@@ -94,11 +94,13 @@ def render_explanation(explained: dict[str, Any]) -> str:
     for row in explained["judgments"]:
         if not row["valid"]:
             said = f"unscored: {row['reason']}"
+        elif row["p_a"] is not None and row["criterion"]:
+            said = f"{row['criterion']}: A with probability {row['p_a']:.3f}"
         elif row["p_a"] is not None:
             said = f"A is better with probability {row['p_a']:.3f}"
             said += f" (order {row['order']})" if row["order"] else ""
         else:
-            said = f"{row['criterion']} of {names[row['response_a']]}: {row['score']:g}"
+            said = f"{row['criterion'] or 'score'} of {names[row['response_a']]}: {row['score']:g}"
         lines.append(f"  {row['annotator']}: {said}")
     lines.append(f"decisions ({len(explained['decisions'])})")
     lines += [

@@ -129,7 +129,32 @@ def test_the_methods_of_every_setting_are_known() -> None:
     assert METHODS_OF.keys() == JudgeSpec.model_fields.keys() - {"name", "model", "method"}
 
 
+@pytest.mark.parametrize(("signal", "words"), [
+    ({"method": "policy_pairs", "tau": 0.9}, "tau is of the method co_reward"),
+    ({"method": "goal", "goal": "x", "baseline": " "}, "the method goal needs baseline"),
+    ({"method": "lengths"}, "limit must be given for the shape cosine"),
+    ({"method": "lengths", "shape": "linear", "words": 4}, "words is of the shape repetition"),
+    ({"method": "implicit", "teacher": "m"}, "the method implicit needs reference"),
+    ({"method": "implicit", "teacher": "m", "reference": "m"}, "both 'm': every reward would be 0"),
+    ({"method": "implicit", "teacher": "m", "reference": "n"},
+     r"signals\[0\].reference names 'n', which is not under models"),
+    ({"method": "lengths", "limits": 4}, "signals.0.limits: unknown key; did you mean 'limit'"),
+    ({"method": "golas", "goal": "x"}, "signals.0.method"),
+])  # fmt: skip
+def test_a_signal_has_what_its_method_needs_and_no_more(signal: dict[str, Any], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        make_recipe(signals=[signal])
+
+
+def test_what_a_signal_says_of_itself_is_its_own() -> None:
+    (spec,) = make_recipe(signals=[{"method": "lengths", "limit": 4000}]).signals
+    assert spec.describe() == {
+        "method": "lengths", "shape": "cosine", "limit": 4000, "words": None
+    }  # fmt: skip
+
+
 def test_a_recipe_survives_being_written_and_read() -> None:
     judges = [{"model": "m", "method": m} for m in ("pairwise", "generative", "rubric", "policy")]
-    recipe = make_recipe(judges=judges)
+    signals = [{"method": "co_reward"}, {"method": "lengths", "shape": "linear"}]
+    recipe = make_recipe(judges=judges, signals=signals)
     assert parse_recipe(recipe.model_dump(mode="json")) == recipe
