@@ -138,9 +138,9 @@ class JudgeSpec(Part):
     pair and is recorded as such. `k` counts samples; `max_tokens` is of an answer that is not one
     letter. What is left out is the method's own choice. `mode` is of `pairwise` (and `reason` of
     `yes_prob`); `criteria` of `yes_prob`; `meta` of `generative`; `rubric` (a file; else those that
-    ship, by category) and `adapt` of `rubric`; `topology` and `budget` (comparisons a prompt at
-    most) of `ranking`; `policy` and `taxonomy` are the files of `policy` and `failures`, which look
-    at one response.
+    ship, by category) and `adapt` of `rubric`; `topology`, `budget` (comparisons a prompt at most)
+    and `fit` (least squares or Bradley-Terry) of `ranking`; `policy` and `taxonomy` are the files
+    of `policy` and `failures`, which look at one response.
     """
 
     name: Name = "pairwise"
@@ -162,6 +162,7 @@ class JudgeSpec(Part):
     taxonomy: str | None = None
     topology: Literal["adaptive", "anchor", "round_robin", "swiss", "double", "seeded"] = "adaptive"
     budget: Annotated[int, Field(ge=1)] | None = None
+    fit: Literal["lsq", "bt"] = "lsq"
 
     @model_validator(mode="after")
     def check_settings(self) -> JudgeSpec:
@@ -188,6 +189,7 @@ METHODS_OF = {
     "taxonomy": ("failures",),
     "topology": ("ranking",),
     "budget": ("ranking",),
+    "fit": ("ranking",),
 }
 
 
