@@ -138,10 +138,10 @@ class JudgeSpec(Part):
     pair and is recorded as such. `k` counts samples; `max_tokens` is of an answer that is not one
     word. What is left out is the method's own choice. `mode` is of `pairwise` and `ranking` (and
     `reason` of `yes_prob`); `criteria` of `yes_prob`; `meta` of `generative`; `rubric` (a file, for
-    every prompt; else those that ship, by category) and `adapt` of `rubric`; `topology` and
-    `budget` (comparisons a prompt at most) of `ranking`; `policy` and `taxonomy` are the files of
-    `policy` and `failures`, which look at one response. `METHODS_OF` says it in full: a key that
-    the method does not know is an error.
+    every prompt; else those that ship, by category) and `adapt` of `rubric`; `topology`, `budget`
+    (comparisons a prompt at most) and `fit` (least squares or Bradley-Terry) of `ranking`; `policy`
+    and `taxonomy` are the files of `policy` and `failures`, which look at one response.
+    `METHODS_OF` says it in full: a key that the method does not know is an error.
     """
 
     name: Name = "pairwise"
@@ -163,6 +163,7 @@ class JudgeSpec(Part):
     taxonomy: str | None = None
     topology: Literal["adaptive", "anchor", "round_robin", "swiss", "double", "seeded"] = "adaptive"
     budget: Annotated[int, Field(ge=1)] | None = None
+    fit: Literal["lsq", "bt"] = "lsq"
 
     @model_validator(mode="after")
     def check_settings(self) -> JudgeSpec:
@@ -215,6 +216,7 @@ METHODS_OF = {
     "taxonomy": ("failures",),
     "topology": ("ranking",),
     "budget": ("ranking",),
+    "fit": ("ranking",),
 }
 
 

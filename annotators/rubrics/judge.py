@@ -32,6 +32,7 @@ from engines.models import ResolvedModel
 from schemas.ids import make_id
 
 INTENT_TOKENS = 96
+GATES = 2  # raised where what is decided without a model would be decided otherwise
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class RubricJudge:
             "orders": self.orders,
             "adapt": [self.least, self.most] if self.adapt else None,
             "max_tokens": self.max_tokens,
+            "gates": GATES,
         }
 
     def talk(self, item: Item) -> Talk[list[Row]]:

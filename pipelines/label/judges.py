@@ -104,7 +104,7 @@ def _load_rubric(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> Ju
 
 
 def _load_ranking(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> Judge:
-    return GroupRanker(load_pairwise(spec, model, base), spec.topology, spec.budget)
+    return GroupRanker(load_pairwise(spec, model, base), spec.topology, spec.budget, spec.fit)
 
 
 def _load_policy(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> Judge:

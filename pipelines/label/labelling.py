@@ -11,6 +11,7 @@ from annotators.talk import Judge
 from annotators.verifiers import VERIFIERS, VERSION_MARK
 from annotators.votes import average_opinions
 from pipelines.label.juries import JURIES
+from pipelines.label.latest import keep_latest_of_people, keep_rankings_of
 from pipelines.label.policies import POLICIES
 from pipelines.label.reliability import LEAST_TO_CALIBRATE, read_cards
 from pipelines.lake.catalogue import Lake
@@ -34,7 +35,8 @@ def find_judgments(
     """The judgments that speak of `pairs`: of verifiers, of people, of the recipe's judges and of
     its imported pools, with the columns that `pipelines.label.policies` adds. Of a person's
     revisions only the latest counts; one that was taken back is gone; of a pool's editions what the
-    newest says of a pair; of a verifier's verdicts those of its present version."""
+    newest says of a pair; of a verifier's verdicts those of its present version; of a ranking what
+    was concluded of the group that `pairs` form."""
     found = lake.query(
         "SELECT j.* FROM judgments j WHERE "
         "(j.response_b IS NULL AND (j.response_a IN (SELECT response_a FROM pairs) "
@@ -60,14 +62,8 @@ def find_judgments(
         .then(pl.col("annotator").is_in(list(models)))
         .otherwise(pl.lit(True)),
     )
-    people = (pl.col("kind") == "human") & ~imported
-    latest = (
-        ours.filter(people)
-        .sort("created_at", "detail", "judgment_id")  # one pull may bring several revisions
-        .unique(["annotator", "response_a", "response_b"], keep="last")
-    )
     return (
-        pl.concat([ours.filter(~people), latest])
+        keep_rankings_of(pairs, keep_latest_of_people(ours))
         .with_columns(
             one_order=pl.col("annotator").is_in(one_order),
             model=pl.col("annotator").replace_strict(models, default=None, return_dtype=pl.String),

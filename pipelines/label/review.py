@@ -26,6 +26,7 @@ from annotators.label_studio import (
 )
 from annotators.templates import render_prompt
 from engines.assets import find_asset
+from pipelines.label.latest import keep_latest_of_people
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import record_run
 from pipelines.lake.run import Run, StageSummary
@@ -201,16 +202,14 @@ def _latest(lake: Lake) -> pl.DataFrame:
 
 
 def _latest_of_people(lake: Lake, reviews: pl.DataFrame) -> list[dict[str, Any]]:
-    """The judgment that counts of each person and pair of `reviews`: the latest, as
-    `pipelines.label.labelling.find_judgments` takes it."""
-    return lake.query(
-        "SELECT * EXCLUDE (run_id, created_at) FROM judgments "
-        "SEMI JOIN reviewed USING (response_a, response_b) WHERE starts_with(annotator, ?) "
-        "QUALIFY row_number() OVER (PARTITION BY annotator, response_a, response_b "
-        "ORDER BY created_at DESC, detail DESC, judgment_id DESC) = 1",
+    """The judgment that counts of each person and pair of `reviews`."""
+    said = lake.query(
+        "FROM judgments SEMI JOIN reviewed USING (response_a, response_b) "
+        "WHERE starts_with(annotator, ?)",
         [PERSON],
         reviewed=reviews.select("response_a", "response_b"),
-    ).to_dicts()
+    )
+    return keep_latest_of_people(said).drop("run_id", "created_at").to_dicts()
 
 
 def _correct(stored: list[dict[str, Any]], at_desk: list[dict[str, Any]]) -> list[dict[str, Any]]:

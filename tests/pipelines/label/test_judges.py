@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import polars as pl
 import pytest
 
 from annotators.generative import GenerativeJudge
+from annotators.ranking.judge import GroupRanker
 from annotators.talk import Judge
 from annotators.templates import TemplateBroken
 from engines.assets import AssetMissing
@@ -31,6 +33,7 @@ METHODS: list[dict[str, Any]] = [
     {"method": "rubric"},
     {"method": "rubric", "adapt": False, "rubric": "rubrics/general.yaml"},
     {"method": "ranking"},
+    {"method": "ranking", "fit": "bt"},
     {"method": "policy"},
     {"method": "failures"},
 ]
@@ -75,6 +78,21 @@ def test_a_method_runs_through_the_lake_and_resumes_from_it(
         assert answers["n"][0] == asked
         # every call's tokens stand in exactly one row
         assert rows["tokens_in"].sum() == answers["t"][0]
+
+
+def test_a_ranking_is_written_down_with_the_judge_that_compares_for_it(tmp_path: Path) -> None:
+    with open_lake(tmp_path / "lake") as lake, run_stub() as stub:
+        recipe = make_judging(stub.url, {"method": "ranking", "fit": "bt"})
+        judge_pairs(lake, new_run(), recipe, None, *make_work(2))
+        (ranker,) = load_judges(recipe, None)
+        assert isinstance(ranker, GroupRanker) and ranker.fit == "bt"
+        known = lake.query("SELECT annotator, specification FROM annotators")
+        told = {name: json.loads(text) for name, text in known.iter_rows()}
+        assert told == {
+            judge.annotator: json.loads(json.dumps(judge.specification))
+            for judge in (ranker, ranker.judge)
+        }
+        assert set(lake.query("FROM judgments")["annotator"]) == told.keys()
 
 
 def test_a_missing_file_is_named() -> None:

@@ -1,0 +1,40 @@
+"""What still counts of judgments that somebody has revised since."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from annotators.ranking.conclusions import RANKING, keep_groups
+from annotators.talk import Item
+from annotators.votes import PAIR
+
+
+def keep_latest_of_people(judgments: pl.DataFrame) -> pl.DataFrame:
+    """Of our own people's judgments the latest of each person and pair (and criterion): one pull
+    may bring several revisions, and the desk's own time, in `detail`, tells them apart. One that
+    was taken back is the latest, and not valid. All else is left as it is.
+
+    Args:
+        judgments: rows of the table, with annotator, kind, response_a, response_b, criterion,
+            created_at, detail and judgment_id.
+    """
+    people = (pl.col("kind") == "human") & ~pl.col("annotator").str.starts_with("import:")
+    latest = (
+        judgments.filter(people)
+        .sort("created_at", "detail", "judgment_id")
+        .unique(["annotator", *PAIR, "criterion"], keep="last", maintain_order=True)
+    )
+    return pl.concat([judgments.filter(~people), latest])
+
+
+def keep_rankings_of(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFrame:
+    """Of ranking judges only what they concluded of the groups that `pairs` (prompt_id,
+    response_a, response_b, basis) form: the responses of a prompt that no verifier decides on."""
+    ranked = judgments.filter(RANKING).select("prompt_id").unique()
+    if ranked.is_empty():
+        return judgments
+    asked = pairs.filter(pl.col("basis") != "verifier").join(ranked, on="prompt_id", how="semi")
+    sides = [asked.select("prompt_id", response=pl.col(side)) for side in PAIR]
+    groups = pl.concat(sides).unique().group_by("prompt_id").agg(pl.col("response").sort())
+    targets = [Item(prompt, (), tuple(ids), ()).target for prompt, ids in groups.iter_rows()]
+    return keep_groups(judgments, targets)
