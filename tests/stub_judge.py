@@ -27,14 +27,14 @@ def prefer_first(shown: str) -> float | None:
 
 def fill_form(schema: Mapping[str, Any], shown: str) -> dict[str, Any]:
     """JSON of that schema: `scores` are what the responses are worth; a `score` is how much more
-    the first is than the second, -2 to 2; texts are made up of the question, and no two are
+    the first is than the second, -2 to 2; the rest is made up of the question, and no two texts are
     alike."""
     form: dict[str, Any] = _fill(schema, shown)
     worths = read_worths(shown)
-    if "scores" in form:
+    if worths and "scores" in form:
         form["scores"] = worths
     for entry in form.values():
-        if isinstance(entry, dict) and "score" in entry:
+        if len(worths) == 2 and isinstance(entry, dict) and "score" in entry:
             entry["score"] = max(-2, min(2, worths[0] - worths[1]))
     return form
 
