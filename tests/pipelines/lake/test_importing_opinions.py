@@ -17,7 +17,7 @@ from pipelines.lake.readers import open_pool, read_rows
 from pipelines.lake.run import StageSummary
 from pipelines.ship.publish import read_pairs
 from pipelines.steps import STEPS, Work, open_work, publish_settled, run_step
-from tests.conftest import make_recipe, run_assay
+from tests.conftest import make_recipe, run_here
 from tests.pipelines.lake.pools import USER, bring, count, record, write_jsonl
 
 FULL = record(
@@ -205,7 +205,7 @@ def test_a_data_set_of_recorded_opinions_alone(tmp_path: Path) -> None:
 def test_the_command_line_imports_and_the_recipe_finds_it_done(tmp_path: Path) -> None:
     file = write_jsonl(tmp_path / "talk.v1.jsonl", *make_opinions(8))
     lake = tmp_path / "lake"
-    done = run_assay("import", "--judgments", file, "--lake", lake, "--json")
+    done = run_here("import", "--judgments", file, "--lake", lake, "--json")
     assert done.returncode == 0, done.stderr
     row = json.loads(done.stdout)
     assert (row["kept"], row["pairs"], row["source"]) == (24, 8, "talk.v1")
@@ -223,14 +223,14 @@ def test_the_command_line_imports_and_the_recipe_finds_it_done(tmp_path: Path) -
 
 def test_the_command_line_says_what_does_not_go_together(tmp_path: Path) -> None:
     file = write_jsonl(tmp_path / "o.jsonl", record())
-    other = run_assay("import", "--judgments", file, "--layout", "hh", "--lake", tmp_path / "lake")
+    other = run_here("import", "--judgments", file, "--layout", "hh", "--lake", tmp_path / "lake")
     assert other.returncode == 2 and "leave out --layout hh" in other.stderr
-    nameless = run_assay("import", file, "--lake", tmp_path / "lake")
+    nameless = run_here("import", file, "--lake", tmp_path / "lake")
     assert nameless.returncode == 2 and "Missing option '--name'" in nameless.stderr
     pool = write_jsonl(
         tmp_path / "pool.jsonl", {"prompt": "Why?", "chosen": "So.", "rejected": "No."}
     )
-    wrong = run_assay("import", "--judgments", pool, "--lake", tmp_path / "lake")
+    wrong = run_here("import", "--judgments", pool, "--lake", tmp_path / "lake")
     assert wrong.returncode == 1 and "which needs annotator, kind, prompt" in wrong.stderr
 
 
