@@ -13,13 +13,14 @@ import polars as pl
 from schemas import evidence, outcomes
 from schemas.row import Row
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Raised whenever a table is added or gets a column. An older lake is given what it lacks when it
 is opened, with null in its rows; a newer one is refused.
 
 2: `imports` has revision, settings and category.
 3: `answers` and `attributes`; `judgments` has gold.
 4: `imports` has judgment_ids.
+5: `batches`, `releases`, `standings`; `reviews` has question, role and what follows.
 """
 
 TABLES: dict[str, type[Row]] = {
@@ -31,6 +32,9 @@ TABLES: dict[str, type[Row]] = {
     "attributes": evidence.Attributes,
     "syntheses": evidence.Syntheses,
     "reviews": evidence.Reviews,
+    "batches": evidence.Batches,
+    "releases": evidence.Releases,
+    "standings": evidence.Standings,
     "decisions": outcomes.Decisions,
     "quarantine": outcomes.Quarantine,
     "failures": evidence.Failures,
