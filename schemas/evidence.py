@@ -226,11 +226,25 @@ class Imports(Row):
     judgment_ids = dy.List(dy.String(), nullable=True)
 
 
-class Reviews(Row):
-    """What waits for people. One row per change of status: the latest says where it stands.
+QUESTIONS = ("preference", "correctness", "spans", "first_wrong_step", "ranking")
+ROLES = ("work", "gold", "adjudication")
 
-    `review_id` = hash of the pair and the question; `status` is queued, pushed or answered;
-    `left` says which response (`a` or `b`) is shown on the left side.
+
+class Reviews(Row):
+    """What waits for people. One row per change of status: the furthest says where it stands.
+
+    `review_id` = hash of what is asked about, the question, the role and, where there is one, the
+    batch, the round or the assignee; `status` is queued, pushed or answered. `question` is one of
+    `QUESTIONS` (null: `preference`). Of a pair `response_a` < `response_b`; of one response
+    `response_b` is null; of a group `responses` holds the ids in the order shown. `pair_id` is the
+    pair, the response or the hash of the group. `left` says which response (`a` or `b`) is shown on
+    the left side.
+
+    `role` is `work`, `gold` (the answer is known and hidden) or `adjudication` (a third opinion on
+    what people disagree about); null means `work`. `batch_id` names the push it went out with;
+    `round` counts how often it went back to the queue; `assignee` is the person it is kept for;
+    `overlap` the people wanted. `gain` is what an answer was expected to be worth (a share of one
+    label) and `why` (JSON) its parts; `expected_seconds` what it would cost.
     """
 
     review_id = dy.String(primary_key=True, min_length=1)
@@ -238,12 +252,88 @@ class Reviews(Row):
     pair_id = dy.String(min_length=1)
     prompt_id = dy.String(min_length=1)
     response_a = dy.String(min_length=1)
-    response_b = dy.String(min_length=1)
+    response_b = dy.String(nullable=True)
     reason = dy.String(nullable=True)
     left = dy.String(nullable=True)
     desk = dy.String(nullable=True)
     project_id = dy.Int64(nullable=True)
     task_id = dy.Int64(nullable=True)
+    question = dy.String(nullable=True)
+    role = dy.String(nullable=True)
+    responses = dy.List(dy.String(), nullable=True)
+    batch_id = dy.String(nullable=True)
+    round = dy.Int64(nullable=True, min=0)
+    assignee = dy.String(nullable=True)
+    overlap = dy.Int64(nullable=True, min=1)
+    gain = dy.Float64(nullable=True)
+    why = dy.String(nullable=True)
+    expected_seconds = dy.Float64(nullable=True, min=0)
+
+    @dy.rule()
+    def question_is_known(cls) -> pl.Expr:
+        """`question` is one of `QUESTIONS`."""
+        return pl.col("question").is_null() | pl.col("question").is_in(QUESTIONS)
+
+    @dy.rule()
+    def role_is_known(cls) -> pl.Expr:
+        """`role` is one of `ROLES`."""
+        return pl.col("role").is_null() | pl.col("role").is_in(ROLES)
+
+
+class Batches(Row):
+    """One push to people: what was asked for. `gold_rate` is the share of hidden gold among the
+    tasks, `minutes` the budget it was filled to (null: none), `expected_minutes` what it should
+    take everybody together."""
+
+    batch_id = dy.String(primary_key=True, min_length=1)
+    desk = dy.String(min_length=1)
+    title = dy.String(min_length=1)
+    project_ids = dy.List(dy.Int64())
+    question = dy.String(min_length=1)
+    overlap = dy.Int64(min=1)
+    gold_rate = dy.Float64(min=0, max=1)
+    minutes = dy.Float64(nullable=True, min=0)
+    expected_minutes = dy.Float64(min=0)
+    reviews = dy.Int64(min=0)
+    gold = dy.Int64(min=0)
+
+
+class Releases(Row):
+    """What became of an item of a batch when somebody approved it.
+
+    `outcome` is `gold`, or `discarded` with the `reason` (nobody could decide, say). `p_a` and
+    `tie` are what people together said. `approved_by` is who approved; `gates` (JSON) what was
+    measured then. Released gold is also a judgment of annotator `people:BATCH` with `gold`.
+    """
+
+    batch_id = dy.String(primary_key=True, min_length=1)
+    review_id = dy.String(primary_key=True, min_length=1)
+    pair_id = dy.String(min_length=1)
+    outcome = dy.String(min_length=1)
+    reason = dy.String(nullable=True)
+    p_a = dy.Float64(nullable=True, min=0, max=1)
+    tie = dy.Bool()
+    agreement = dy.Float64(nullable=True, min=0, max=1)
+    annotators = dy.List(dy.String())
+    approved_by = dy.String(min_length=1)
+    gates = dy.String()
+
+
+class Standings(Row):
+    """What a person's work in a batch came to, each time it was measured and had changed.
+
+    `below` says that it stayed below the bar: this person's judgments of the batch count for
+    nothing from then on, and its items went back to the queue. `card` is JSON.
+    """
+
+    batch_id = dy.String(primary_key=True, min_length=1)
+    person = dy.String(primary_key=True, min_length=1)
+    measured = dy.String(primary_key=True, min_length=1)
+    n = dy.Int64(min=0)
+    gold_n = dy.Int64(min=0)
+    gold_accuracy = dy.Float64(nullable=True, min=0, max=1)
+    below = dy.Bool()
+    card = dy.String()
 
 
 class Failures(Row):

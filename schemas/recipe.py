@@ -357,9 +357,36 @@ class MixSpec(Part):
 
 
 class ReviewSpec(Part):
-    """How many undecided pairs one push sends to people at most."""
+    """What people are asked, and what their answers must show before they count as gold.
+
+    `limit` is how many undecided pairs one run queues at most. A push fills `minutes` (of
+    everybody together) with what is worth most, shows each task to `overlap` people, and mixes in
+    a share `gold_rate` of tasks whose answer is known. `per_person` makes a project for each of
+    `people` (emails of the desk), who then cannot see one another's work. `criteria` names the
+    rubric whose criteria are rated. `show_predictions` shows what judges said, which anchors
+    people. A batch passes its gates at `min_alpha` (Krippendorff) and `min_gold_accuracy`; a
+    person below the latter is set aside.
+    """
 
     limit: Annotated[int, Field(ge=1)] = 100
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    overlap: Annotated[int, Field(ge=1, le=50)] = 1
+    gold_rate: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    per_person: bool = False
+    people: list[str] = []
+    criteria: str | None = None
+    show_predictions: bool = False
+    min_alpha: Annotated[float, Field(ge=-1, le=1)] = 0.4
+    min_gold_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.7
+
+    @model_validator(mode="after")
+    def check_people(self) -> ReviewSpec:
+        if self.per_person and len(self.people) < self.overlap:
+            raise ValueError(
+                f"per_person shows each task to {self.overlap} of the people listed, and "
+                f"{len(self.people)} are: list more under people"
+            )
+        return self
 
 
 class TrainSpec(Part):

@@ -20,7 +20,8 @@ is opened, with null in its rows; a newer one is refused.
 2: `imports` has revision, settings and category.
 3: `answers` and `attributes`; `judgments` has gold.
 4: `imports` has judgment_ids.
-5: `answers` has prompt_logprobs.
+5: `answers` has prompt_logprobs; `batches`, `releases`, `standings`; `reviews` has question, role and
+   what follows.
 """
 
 TABLES: dict[str, type[Row]] = {
@@ -32,6 +33,9 @@ TABLES: dict[str, type[Row]] = {
     "attributes": evidence.Attributes,
     "syntheses": evidence.Syntheses,
     "reviews": evidence.Reviews,
+    "batches": evidence.Batches,
+    "releases": evidence.Releases,
+    "standings": evidence.Standings,
     "decisions": outcomes.Decisions,
     "quarantine": outcomes.Quarantine,
     "failures": evidence.Failures,
