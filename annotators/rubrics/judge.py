@@ -37,8 +37,9 @@ GATES = 2  # raised where what is decided without a model would be decided other
 
 @dataclass(frozen=True)
 class RubricTemplates:
-    """What the judge says at each step. Up to the end of the second response, `criteria` and
-    `scores` must render the same text, so that a server with a prefix cache reads it once."""
+    """What the judge says at each step. All three begin with the same instructions, and up to the
+    end of the second response `criteria` and `scores` of written criteria render the same text, so
+    that a server with a prefix cache reads it once."""
 
     intent: str
     criteria: str

@@ -57,7 +57,8 @@ def say(*scores: int, favours: str = "good") -> Callable[[ChatRequest], str]:
             return " Wants to know what to do. "
         if is_about(request, "criteria"):
             return json.dumps({"criteria": WRITTEN})
-        sign = 1 if show(request).index(favours) < show(request).index("[Answer B]") else -1
+        first = show(request).split("[Answer A]")[1].split("[Answer B]")[0]
+        sign = 1 if favours in first else -1
         numbered = enumerate(scores, start=1)
         return json.dumps({str(n): {"evidence": f"e{n}", "score": sign * s} for n, s in numbered})
 
@@ -116,7 +117,7 @@ def test_the_intent_is_read_without_the_responses_and_used_afterwards() -> None:
         assert "Wants to know what to do." in text
         assert all(content in text for content in ITEM.contents)
     assert "Kind (core): It is friendly." in criteria  # the rubric is a reference
-    assert "Length" not in criteria  # what a gate decides is not asked
+    assert "Length (" not in criteria  # what a gate decides is not asked
     assert all("Kind" not in text and "Point 4" in text for text in scores)
     whole = [json.loads(row["detail"]) for row in rows if row["criterion"] is None]
     assert all(detail["intent"] == "Wants to know what to do." for detail in whole)
@@ -139,12 +140,20 @@ def test_what_requests_share_comes_first(answer: str | None) -> None:
     item = make_item(*long, prompt="What now?" * 50, answer=answer)
     _, asked = hold(make_judge(), item, say(0, 0, 0, 0, 0))
     intent, criteria, ab, ba = (show(request) for request in asked)
-    head = ab.index("[Task]")
+    head = ab.index("[Criteria]")
     assert find_common([criteria, ab])[:head] == ab[:head]
     assert all(content in ab[:head] for content in item.contents)
     assert "What now?" * 50 in find_common([intent, criteria, ab, ba])
     assert "Wants to know" in find_common([ab, ba])
     assert (answer is None) == ("Reference" not in ab)
+
+
+def test_criteria_that_hold_for_all_pairs_stand_before_them() -> None:
+    _, asked = hold(make_judge(adapt=False), ITEM, say(0, 0))
+    _, others = hold(make_judge(adapt=False), make_item("x", "y", prompt="Else?"), say(0, 0))
+    shared = find_common([show(request) for request in [*asked, *others]])
+    assert shared.endswith("[Request]\n")
+    assert "2. " in shared.split("[Criteria]")[1]
 
 
 def test_both_orders_show_the_responses_their_own_way_round() -> None:
