@@ -27,9 +27,9 @@ def answer(body: dict[str, Any]) -> str:
     if "edits" in body["response_format"]["json_schema"]["schema"]["properties"]:
         amber = {"title": "amber", "description": "It has amber.", "kind": "core"}
         return json.dumps({"edits": [{"action": "modify", "number": 1, "criterion": amber}]})
-    shown, _, task = text.partition("[Answer A]")[2].partition("[Task]")
+    shown, _, criteria = text.partition("[Answer A]")[2].partition("[Criteria]")
     first, _, second = shown.partition("[Answer B]")
-    word = task.split("[Criteria]")[1].split("1. ")[1].split(":")[0]
+    word = criteria.split("1. ")[1].split(":")[0]
     score = 2 * ((word in first) - (word in second))
     return json.dumps({"1": {"evidence": "seen", "score": score}})
 

@@ -121,6 +121,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "taxonomy": {"taxonomy": "mine.yaml"},
     "topology": {"topology": "swiss"},
     "budget": {"budget": 9},
+    "fit": {"fit": "bt"},
 }
 
 
