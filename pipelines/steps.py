@@ -20,7 +20,7 @@ from pipelines.clean.splits import split_prompts
 from pipelines.label.describing import describe_pairs
 from pipelines.label.judging import judge_pairs
 from pipelines.label.labelling import label_pairs
-from pipelines.label.review import queue_reviews
+from pipelines.label.people.queueing import queue_reviews
 from pipelines.label.verifying import verify
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.importing import import_pool

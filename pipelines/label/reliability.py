@@ -26,6 +26,7 @@ from annotators.reliability import (
     tabulate_calibration,
 )
 from annotators.votes import PAIR, make_votes
+from pipelines.label.people.counting import keep_counted
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.editions import drop_superseded
 from pipelines.lake.run import Run
@@ -104,7 +105,7 @@ def measure_annotators(
         version or (),
     )
     pools = lake.query("SELECT DISTINCT source FROM imports")["source"].to_list()
-    judgments = _keep_latest_of_people(drop_superseded(lake, judgments, pools))
+    judgments = keep_counted(drop_superseded(lake, judgments, pools))
     categories = lake.query(f"SELECT prompt_id, category FROM prompts AT (VERSION => {at})")
     lengths = lake.query(
         f"SELECT response_id, length(content) AS characters FROM responses AT (VERSION => {at})"
@@ -182,17 +183,6 @@ def _read_latest(lake: Lake) -> pl.DataFrame:
         "SELECT annotator, specification, card FROM annotators "
         "QUALIFY row_number() OVER (PARTITION BY annotator ORDER BY snapshot DESC) = 1"
     )
-
-
-def _keep_latest_of_people(judgments: pl.DataFrame) -> pl.DataFrame:
-    """Without the opinions that our own people have revised since."""
-    people = (pl.col("kind") == "human") & ~pl.col("annotator").str.starts_with("import:")
-    latest = (
-        judgments.filter(people)
-        .sort("created_at", "detail", "judgment_id")
-        .unique(["annotator", *PAIR], keep="last", maintain_order=True)
-    )
-    return pl.concat([judgments.filter(~people), latest])
 
 
 def _find_gold_voices(judgments: pl.DataFrame, gold_from: Sequence[str]) -> pl.DataFrame:
