@@ -1,7 +1,7 @@
 """A desk without a server: the functions of the real one over a SQLite file, which outlives a kill.
 
-It has a clock of its own, keeps whatever it is given (more annotations than wanted, two by one
-person), and imports a task twice where it is told to.
+It has a clock of its own, a minute an event, and keeps whatever it is given: more annotations than
+were wanted, and two by one person.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class FakeDesk:
         time.sleep(self.pause)
         if not self.ask("SELECT 1 FROM projects WHERE id = ?", project_id):
             raise DeskRefused(f"no project {project_id}")
-        after = -1 if since is None else (since - EPOCH).total_seconds()
+        after = -1 if since is None else (since - EPOCH).total_seconds() / 60
         tasks = self.ask(
             "SELECT id, review_id, updated FROM tasks WHERE project = ? AND updated > ?",
             project_id, after,
@@ -137,16 +137,16 @@ class FakeDesk:
         return Pulled(
             found,
             {review_id for _, review_id, _ in tasks},
-            None if newest is None else EPOCH + timedelta(seconds=newest),
+            None if newest is None else EPOCH + timedelta(minutes=newest),
         )
 
     def read(self, row: Any, review_id: str | None, question: str) -> Annotation:
         number, _, person, answer, cancelled, created, updated, seconds, comment = row
-        raw = {"id": number, "created_at": (EPOCH + timedelta(seconds=created)).isoformat()}
+        raw = {"id": number, "created_at": (EPOCH + timedelta(minutes=created)).isoformat()}
         return Annotation(
             review_id,
             f"annotation-{number}",
-            EPOCH + timedelta(seconds=updated),
+            EPOCH + timedelta(minutes=updated),
             f"person-{person}",
             comment,
             seconds,
