@@ -33,7 +33,7 @@ def make_judgments(annotation: Any, review: Mapping[str, Any]) -> list[Row]:
     detail = {
         "annotation": annotation.unique_id,
         "updated_at": write_time(annotation.updated_at),
-        "began": find_beginning(annotation),
+        "began": write_time(annotation.created_at),
         "review_id": review["review_id"],
         "batch": review["batch_id"],
         "question": review["question"],
@@ -110,46 +110,41 @@ def write_time(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def find_beginning(annotation: Any) -> str:
-    """When an annotation was first submitted, which no later edit changes."""
-    try:
-        return write_time(datetime.fromisoformat(json.loads(annotation.raw)["created_at"]))
-    except (ValueError, KeyError, TypeError):
-        return write_time(annotation.updated_at)
-
-
 def _read(annotation: Any, review: Mapping[str, Any]) -> Iterator[Row]:
-    answer = annotation.answer or {}
-    if annotation.cancelled:
-        yield {"reason": SKIPPED}
-        return
-    found = list(READERS[review["question"]](answer, review))
-    yield from found or [{"reason": UNDECIDED if answer.get("undecided") else EMPTY}]
+    answer, criterion = annotation.answer or {}, CRITERIA.get(review["question"])
+    if annotation.answer is None or annotation.cancelled:
+        why = SKIPPED if annotation.cancelled else annotation.problem or EMPTY
+        yield {"criterion": criterion, "reason": why}
+    elif answer.get("undecided"):
+        yield {"criterion": criterion, "reason": UNDECIDED}
+    else:
+        said = list(READERS[review["question"]](answer, review))
+        yield from said or [{"criterion": criterion, "reason": EMPTY}]
+    side = 1 if review["left"] == "a" else -1
+    for title, rating in sorted((answer.get("ratings") or {}).items()):
+        yield {"criterion": title, "score": float(side * rating)}
 
 
 def _read_preference(answer: Mapping[str, Any], review: Mapping[str, Any]) -> Iterator[Row]:
+    choice, strength = answer.get("choice"), answer.get("strength")
+    if choice is None:
+        return
     side = 1 if review["left"] == "a" else -1
-    choice = answer.get("choice")
-    ratings = answer.get("ratings") or {}
-    more: Row = {"tools": answer.get("tools") or []}
-    if choice is not None:
-        toward = {"left": side, "right": -side, "tie": 0}[choice]
-        strength = answer.get("strength")
-        more["strength"] = None if strength is None else toward * strength
-        p_left = P_LEFT[choice]
-        p_a = p_left if side == 1 else 1.0 - p_left
-        yield {"p_a": p_a, "tie": choice == "tie", "detail": more}
-    elif ratings or answer.get("undecided"):
-        yield {"reason": UNDECIDED if answer.get("undecided") else EMPTY, "detail": more}
-    for criterion, rating in sorted(ratings.items()):
-        yield {"criterion": criterion, "score": float(side * rating)}
+    toward = {"left": side, "right": -side, "tie": 0}[choice]
+    p_left = P_LEFT[choice]
+    yield {
+        "p_a": p_left if side == 1 else 1.0 - p_left,
+        "tie": choice == "tie",
+        "detail": {
+            "tools": answer.get("tools") or [],
+            "strength": None if strength is None else toward * strength,
+        },
+    }
 
 
 def _read_correctness(answer: Mapping[str, Any], review: Mapping[str, Any]) -> Iterator[Row]:
     if answer.get("correct") is not None:
         yield {"criterion": "correct", "score": float(answer["correct"])}
-    elif answer.get("undecided") or "correct" in answer:
-        yield {"criterion": "correct", "reason": UNDECIDED}
 
 
 def _read_spans(answer: Mapping[str, Any], review: Mapping[str, Any]) -> Iterator[Row]:
@@ -171,22 +166,25 @@ def _read_first_wrong_step(answer: Mapping[str, Any], review: Mapping[str, Any])
 
 
 def _read_ranking(answer: Mapping[str, Any], review: Mapping[str, Any]) -> Iterator[Row]:
-    shown = review["responses"] or []
-    order = answer.get("order") or []
+    shown, order = review["responses"] or [], answer.get("order") or []
     if sorted(order) != list(range(len(shown))):
         return
-    ranked = [shown[place] for place in order]
-    for better, worse in combinations(ranked, 2):
-        first, second = sorted((better, worse))
+    ranks = answer.get("ranks") or [order.index(place) + 1 for place in range(len(shown))]
+    rank = dict(zip(shown, ranks, strict=True))
+    for first, second in combinations(sorted(shown), 2):
         yield {
             "response_a": first,
             "response_b": second,
             "target": make_pair_id(review["prompt_id"], first, second),
-            "p_a": float(better == first),
-            "detail": {"rank": ranked},
+            "p_a": (1 + (rank[second] > rank[first]) - (rank[second] < rank[first])) / 2,
+            "tie": rank[first] == rank[second],
+            "detail": {"rank": [shown[place] for place in order]},
         }
 
 
+CRITERIA = {
+    "correctness": "correct", "spans": "spans", "first_wrong_step": "first_wrong_step",
+}  # fmt: skip
 READERS = {
     "preference": _read_preference,
     "correctness": _read_correctness,

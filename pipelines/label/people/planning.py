@@ -68,29 +68,14 @@ def plan_batch(
     The order is that of worth, hidden gold strewn among it: people work from the top, and what
     is left at the end is what matters least.
     """
-    queued = find_reviews(
-        lake, f"status = 'queued' AND batch_id IS NULL AND question = '{question}'"
-    )
-    priced = _price(lake, queued)
-    worth = {row["review_id"]: _read_worth(row) for row in priced.iter_rows(named=True)}
     budget = None
     if spec.minutes is not None:
         spent = sum((r["expected_seconds"] or 0.0) * r["overlap"] for r in returns if r["project"])
         budget = max(0.0, spec.minutes * 60 * (1 - spec.gold_rate) - spent)
-    candidates = [
-        Candidate(
-            row["review_id"],
-            worth[row["review_id"]],
-            row["expected_seconds"] * spec.overlap,
-            row["category"],
-            row["cluster_id"],
-        )
-        for row in priced.iter_rows(named=True)
-    ]
-    chosen = choose(candidates, seconds=budget)
+    queued, chosen = _choose_queued(lake, spec, question, budget)
     if not chosen:
         return Plan(None, list(returns), len(queued))
-    by_id = {row["review_id"]: row for row in priced.drop("category", "cluster_id").to_dicts()}
+    by_id = {row["review_id"]: row for row in queued.drop("category", "cluster_id").to_dicts()}
     batch_id = make_id("batch", desk, title, question, sorted(c.key for c, _ in chosen))
     work = [
         advance(
@@ -124,6 +109,18 @@ def plan_batch(
     return Plan(batch, [*returns, *rows], len(queued) - len(work))
 
 
+def choose_next(
+    lake: Lake, spec: ReviewSpec, question: str, seconds: float
+) -> list[dict[str, Any]]:
+    """What a push would send first to fill `seconds`: rows of `reviews` with their category, the
+    gain as part of that batch, and the `seconds` of all answers wanted."""
+    queued, chosen = _choose_queued(lake, spec, question, seconds)
+    by_id = {row["review_id"]: row for row in queued.to_dicts()}
+    return [
+        {**by_id[c.key], "gain": c.worth * coverage, "seconds": c.seconds} for c, coverage in chosen
+    ]
+
+
 def name_people(spec: ReviewSpec) -> dict[str, str]:
     """The people with projects of their own: what the lake calls each -> their email."""
     if not spec.per_person:
@@ -139,6 +136,27 @@ def name_project(title: str, review: dict[str, Any], person: str | None = None) 
     if review["role"] == "adjudication":
         parts.append("adjudication")
     return " ".join([*parts, f"for {person}"] if person else parts)
+
+
+def _choose_queued(
+    lake: Lake, spec: ReviewSpec, question: str, seconds: float | None
+) -> tuple[pl.DataFrame, list[tuple[Candidate, float]]]:
+    """What waits to be asked for the first time, priced; and what of it fills `seconds`."""
+    waiting = find_reviews(
+        lake, f"status = 'queued' AND batch_id IS NULL AND question = '{question}'"
+    )
+    queued = _price(lake, waiting)
+    candidates = [
+        Candidate(
+            row["review_id"],
+            _read_worth(row),
+            row["expected_seconds"] * spec.overlap,
+            row["category"],
+            row["cluster_id"],
+        )
+        for row in queued.iter_rows(named=True)
+    ]
+    return queued, choose(candidates, seconds=seconds)
 
 
 def _price(lake: Lake, queued: pl.DataFrame) -> pl.DataFrame:

@@ -28,11 +28,10 @@ from pipelines.lake.decide import record_run
 from pipelines.lake.run import Run, StageSummary
 
 STAGE = "review_pull"
-MARGIN = timedelta(minutes=5)  # read again: what began before the last pull may have ended after it
 FULL_AFTER = timedelta(hours=24)  # a task that was deleted shows in nothing but a full reading
 
 Row = dict[str, Any]
-Marks = dict[str, dict[str, str]]
+Marks = dict[str, dict[str, Any]]
 
 
 def pull_reviews(lake: Lake, run: Run, desk: Any, *, full: bool = False) -> StageSummary:
@@ -70,12 +69,14 @@ def pull_reviews(lake: Lake, run: Run, desk: Any, *, full: bool = False) -> Stag
             since = None if full else _read_since(mark)
             try:
                 pulled = at_desk.pull_annotations(desk, int(project), since=since)
+                if not pulled.complete and pulled.tasks < mark["tasks"]:  # some were deleted there
+                    pulled = at_desk.pull_annotations(desk, int(project))
             except at_desk.DeskRefused as error:
                 run.tell(f"project {project} cannot be read and is left out: {error}")
                 refused.append(error)
                 continue
             seen = set(pulled.seen_review_ids)
-            if since is None:
+            if pulled.complete:
                 seen |= set(mine["review_id"])
             readable, odd = quarantine(lake, pulled.annotations, known)
             stored = find_stored(lake, [known[i] for i in sorted(seen & known.keys())])
@@ -83,7 +84,7 @@ def pull_reviews(lake: Lake, run: Run, desk: Any, *, full: bool = False) -> Stag
             counts.update(said, read=len(pulled.annotations), kept=len(readable))
             judgments += fresh
             strange += odd
-            marks[str(project)] = _make_mark(mark, pulled.newest, is_full=since is None)
+            marks[str(project)] = _make_mark(mark, pulled)
         if refused and not counts["read"] and len(refused) == here["project_id"].n_unique():
             raise refused[0]
         summary = StageSummary(
@@ -121,7 +122,7 @@ def _tell_of_others(run: Run, desk: str, reviews: pl.DataFrame, here: pl.DataFra
 
 def _find_marks(lake: Lake, desk: str) -> Marks:
     """How far each project of a desk was read, by the last pull that noted it: `newest` by the
-    desk's clock, `full` (when all of it was read) by ours."""
+    desk's clock, `full` (when all of it was read) by ours, and the `tasks` it held."""
     found = lake.query(
         "SELECT summary FROM runs WHERE stage = ? AND json_extract_string(summary, '$.desk') = ? "
         "ORDER BY created_at DESC LIMIT 1",
@@ -130,25 +131,20 @@ def _find_marks(lake: Lake, desk: str) -> Marks:
     return json.loads(found["summary"][0])["marks"] if len(found) else {}
 
 
-def _read_since(mark: Mapping[str, str]) -> datetime | None:
+def _read_since(mark: Mapping[str, Any]) -> datetime | None:
     """From when on a project is read; None for all of it."""
-    if "newest" not in mark or datetime.now(UTC) - _read_time(mark["full"]) > FULL_AFTER:
+    if "newest" not in mark:
         return None
-    return _read_time(mark["newest"]) - MARGIN
+    is_due = datetime.now(UTC) - datetime.fromisoformat(mark["full"]) > FULL_AFTER
+    return None if is_due else datetime.fromisoformat(mark["newest"])
 
 
-def _make_mark(
-    before: Mapping[str, str], newest: datetime | None, *, is_full: bool
-) -> dict[str, str]:
-    now = datetime.now(UTC).isoformat()
-    times = [_read_time(before["newest"])] if "newest" in before and not is_full else []
-    times += [newest] if newest is not None else []
-    mark = {"full": now if is_full else before["full"]}
-    return {**mark, "newest": max(times).isoformat()} if times else mark
-
-
-def _read_time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+def _make_mark(before: Mapping[str, Any], pulled: Any) -> dict[str, Any]:
+    full = datetime.now(UTC).isoformat() if pulled.complete else before["full"]
+    mark = {"full": full, "tasks": pulled.tasks}
+    if pulled.newest is not None:
+        mark["newest"] = pulled.newest.isoformat()
+    return mark
 
 
 def _note_answered(lake: Lake, run: Run) -> dict[str, int]:

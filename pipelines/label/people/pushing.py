@@ -27,6 +27,7 @@ from schemas.ids import make_id
 from schemas.recipe import ReviewSpec
 
 STAGE = "review_push"
+EVEN, STRONG = 0.55, 0.8  # what judges call a tie, and much better, where people may see it
 LOST = "the prompt or a response of this review is not in the lake"
 
 
@@ -97,7 +98,7 @@ def _make_plan(
             desk,
             project,
             questions[project],
-            criteria=criteria,
+            criteria=criteria if questions[project] == "preference" else (),
             show_predictions=spec.show_predictions,
         )
     rows = [
@@ -131,7 +132,7 @@ def _send(
         return 0, 0
     frame = pl.DataFrame(planned, infer_schema_length=None)
     shown = frame.filter(pl.col("project_id").is_not_null())
-    texts = find_texts(lake, shown)
+    texts = find_texts(lake, shown, at_desk.read_guideline)
     predictions = _find_predictions(lake, shown) if spec.show_predictions else None
     there: dict[str, int] = {}
     for (project,), rows in shown.group_by("project_id", maintain_order=True):
@@ -169,13 +170,22 @@ def _find_overlap(lake: Lake, project: int, rows: pl.DataFrame) -> int:
     return max(known or 1, rows["overlap"].max() or 1)
 
 
-def _find_predictions(lake: Lake, shown: pl.DataFrame) -> dict[str, float]:
-    """How likely the judges hold the response on the left to be the better one, by review_id."""
+def _find_predictions(lake: Lake, shown: pl.DataFrame) -> dict[str, dict[str, Any]]:
+    """What the judges say of each pair as an answer at the desk, by review_id; `score` is how
+    likely they hold it."""
     found = lake.query(
         "SELECT review_id, avg(CASE WHEN shown.left = 'a' THEN p_a ELSE 1 - p_a END) AS p_left "
         "FROM shown JOIN judgments USING (response_a, response_b) "
         "WHERE kind = 'llm' AND valid AND p_a IS NOT NULL AND criterion IS NULL "
-        "GROUP BY review_id",
-        shown=shown.select("review_id", "response_a", "response_b", "left"),
+        "AND question = 'preference' GROUP BY review_id",
+        shown=shown.select("review_id", "response_a", "response_b", "left", "question"),
     )
-    return dict(found.iter_rows())
+    return {review_id: _predict(p_left) for review_id, p_left in found.iter_rows()}
+
+
+def _predict(p_left: float) -> dict[str, Any]:
+    p = max(p_left, 1 - p_left)
+    if p < EVEN:
+        return {"choice": "tie", "strength": 0, "score": p}
+    choice = "left" if p_left > 0.5 else "right"
+    return {"choice": choice, "strength": 2 if p >= STRONG else 1, "score": p}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
 
-from annotators.rubrics.rubric import Rubric, choose_rubric, load_rubrics
 from annotators.templates import render_prompt
 from pipelines.lake.catalogue import Lake
 
@@ -28,12 +27,14 @@ def list_shown(review: dict[str, Any]) -> list[str]:
     return [review[f"response_{side}"] for side in sides]
 
 
-def find_texts(lake: Lake, reviews: pl.DataFrame) -> dict[str, dict[str, Any]]:
+def find_texts(
+    lake: Lake, reviews: pl.DataFrame, guideline_of: Callable[[str], str]
+) -> dict[str, dict[str, Any]]:
     """prompt, guideline and responses (texts, in the order shown) by review_id; a review whose
     prompt or responses the lake does not have is not there.
 
     The guideline is what the attributes of the prompt say of it (not those of the pair, whose
-    writer saw the responses), else the criteria of the category's rubric.
+    writer saw the responses), else the one of `guideline_of` its category.
     """
     shown = {row["review_id"]: list_shown(row) for row in reviews.iter_rows(named=True)}
     wanted = reviews.select("prompt_id").unique()
@@ -52,7 +53,6 @@ def find_texts(lake: Lake, reviews: pl.DataFrame) -> dict[str, dict[str, Any]]:
             "SELECT response_id, content FROM responses SEMI JOIN ids USING (response_id)", ids=ids
         ).iter_rows()
     )
-    rubrics = load_rubrics()
     texts = {}
     for review_id, prompt_id in reviews.select("review_id", "prompt_id").iter_rows():
         prompt = by_prompt.get(prompt_id)
@@ -60,12 +60,7 @@ def find_texts(lake: Lake, reviews: pl.DataFrame) -> dict[str, dict[str, Any]]:
             continue
         texts[review_id] = {
             "prompt": render_prompt(prompt["messages"]),
-            "guideline": prompt["guideline"] or _describe(rubrics, prompt["category"]),
+            "guideline": prompt["guideline"] or guideline_of(prompt["category"]),
             "responses": [contents[i] for i in shown[review_id]],
         }
     return texts
-
-
-def _describe(rubrics: Sequence[Rubric], category: str) -> str:
-    criteria = choose_rubric(rubrics, category).criteria
-    return "\n".join(f"{criterion.title}: {criterion.description}" for criterion in criteria)

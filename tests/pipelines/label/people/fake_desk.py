@@ -32,15 +32,18 @@ class DeskRefused(Exception):
 @dataclass(frozen=True)
 class Annotation:
     review_id: str | None
+    task_id: int | None
     unique_id: str
+    created_at: datetime
     updated_at: datetime
     person: str
+    question: str
+    answer: dict[str, Any] | None
+    problem: str | None
     comment: str | None
     seconds: float | None
     cancelled: bool
     raw: str
-    question: str
-    answer: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class Pulled:
     annotations: list[Annotation]
     seen_review_ids: set[str]
     newest: datetime | None
+    complete: bool = True
+    tasks: int = 0
 
 
 class FakeDesk:
@@ -76,6 +81,9 @@ class FakeDesk:
     ) -> int:
         self.ask("INSERT OR IGNORE INTO projects (title, question) VALUES (?, ?)", title, question)
         return int(self.ask("SELECT id FROM projects WHERE title = ?", title)[0][0])
+
+    def read_guideline(self, category: str) -> str:
+        return f"What good {category} is."
 
     def make_task(
         self, question: str, review_id: str, *, prompt: str, guideline: str, responses: Any
@@ -122,7 +130,7 @@ class FakeDesk:
         time.sleep(self.pause)
         if not self.ask("SELECT 1 FROM projects WHERE id = ?", project_id):
             raise DeskRefused(f"no project {project_id}")
-        after = -1 if since is None else (since - EPOCH).total_seconds() / 60
+        after = -1 if since is None else (since - EPOCH).total_seconds() / 60 - 3
         tasks = self.ask(
             "SELECT id, review_id, updated FROM tasks WHERE project = ? AND updated > ?",
             project_id, after,
@@ -133,27 +141,33 @@ class FakeDesk:
             for task, review_id, _ in tasks
             for row in self.ask("SELECT * FROM annotations WHERE task = ?", task)
         ]
-        newest = max((updated for _, _, updated in tasks), default=None)
+        newest, count = self.ask(
+            "SELECT max(updated), count(*) FROM tasks WHERE project = ?", project_id
+        )[0]
         return Pulled(
             found,
             {review_id for _, review_id, _ in tasks},
             None if newest is None else EPOCH + timedelta(minutes=newest),
+            since is None,
+            count,
         )
 
     def read(self, row: Any, review_id: str | None, question: str) -> Annotation:
-        number, _, person, answer, cancelled, created, updated, seconds, comment = row
-        raw = {"id": number, "created_at": (EPOCH + timedelta(minutes=created)).isoformat()}
+        number, task, person, answer, cancelled, created, updated, seconds, comment = row
         return Annotation(
             review_id,
+            task,
             f"annotation-{number}",
+            EPOCH + timedelta(minutes=created),
             EPOCH + timedelta(minutes=updated),
             f"person-{person}",
+            question,
+            None if cancelled else json.loads(answer),
+            "skipped" if cancelled else None,
             comment,
             seconds,
             bool(cancelled),
-            json.dumps(raw),
-            question,
-            json.loads(answer),
+            json.dumps({"id": number}),
         )
 
     # what people do

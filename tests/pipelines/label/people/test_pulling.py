@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pipelines.label.people.resolving import find_answers
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.run import new_run
 from schemas.recipe import ReviewSpec
-from tests.pipelines.label.people.fake_desk import Annotation, DeskRefused, FakeDesk, Pulled
+from tests.pipelines.label.people.fake_desk import DeskRefused, FakeDesk, Pulled
 from tests.pipelines.label.people.people_lake import answer_as, fill_lake, list_pushed, open_desk
 
 STANDING = ("annotator", "response_a", "response_b", "criterion", "p_a", "valid", "annotation",
@@ -166,17 +167,17 @@ def test_what_cannot_be_used_is_quarantined_and_the_rest_comes_in(
         def pull_faulty(*args: Any, **more: Any) -> Pulled:
             pulled = real(*args, **more)
             broken = [
-                Annotation(**{**vars(a), "person": ""}) if a.review_id == second["review_id"] else a
+                replace(a, person="") if a.review_id == second["review_id"] else a
                 for a in pulled.annotations
             ]
-            return Pulled(broken, pulled.seen_review_ids, pulled.newest)
+            return replace(pulled, annotations=broken)
 
         monkeypatch.setattr(desk, "pull_annotations", pull_faulty)
         monkeypatch.setattr(
             "pipelines.label.people.reading._find_lost", lambda *_: {third["review_id"]}
         )
         for _ in range(2):
-            summary = pull_reviews(lake, new_run(), desk)
+            summary = pull_reviews(lake, new_run(), desk, full=True)
             assert (summary.rows_in, summary.kept) == (4, 1)
             assert summary.quarantined == {
                 "the task is of no review in this lake": 1,
@@ -229,7 +230,7 @@ class Shuffled(FakeDesk):
         pulled = super().pull_annotations(*args, **more)
         shown = [*pulled.annotations[:: self.step], *pulled.annotations[:: 4 * self.step]]
         self.rng.shuffle(shown)
-        return Pulled(shown, pulled.seen_review_ids, pulled.newest)
+        return replace(pulled, annotations=shown)
 
 
 @given(EVENTS, st.integers(0, 2**31))
