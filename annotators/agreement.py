@@ -79,51 +79,26 @@ def correlate_errors(votes: pl.DataFrame, gold: pl.DataFrame) -> pl.DataFrame:
     return _list_pairs(names, n, errors_1=first, errors_2=second, both=both, phi=phi)
 
 
-def measure_alpha(votes: pl.DataFrame) -> float | None:
-    """Krippendorff's alpha over the three classes, for any number of annotators and gaps: 1 is
-    perfect, 0 what chance gives. (Krippendorff 2011, "Computing Krippendorff's alpha-reliability",
-    nominal metric.)
-
-    Returns:
-        None where nobody shares an item, or all say one class.
-    """
-    rows = merge_within(votes)
-    tallies = (
-        rows.group_by("item")
-        .agg((pl.col("label") == name).sum().alias(name) for name in LABELS)
-        .select(pl.col(LABELS).cast(pl.Float64))
-        .to_numpy()
-    )
-    n = tallies.sum(axis=1)
-    tallies, n = tallies[n > 1], n[n > 1]
-    total = tallies.sum(axis=0)
-    pairs = total.sum() ** 2 - (total**2).sum()
-    if not len(n) or pairs == 0:
-        return None
-    observed = ((n**2 - (tallies**2).sum(axis=1)) / (n - 1)).sum()
-    return float(1 - observed * (total.sum() - 1) / pairs)
-
-
-def pivot_pairs(pairs: pl.DataFrame, value: str) -> pl.DataFrame:
-    """A square matrix from a list of pairs: `annotator` and a column a name, null on the diagonal
-    and where two share no item."""
-    mirrored = pairs.select(
-        annotator_1="annotator_2", annotator_2="annotator_1", value=pl.col(value)
-    )
-    long = pl.concat([pairs.select(*NAMES, value=pl.col(value)), mirrored])
-    names = sorted(set(long["annotator_1"]))
-    return (
-        long.sort(NAMES)
-        .pivot("annotator_2", index="annotator_1", values="value")
-        .select(pl.col("annotator_1").alias("annotator"), *names)
-    )
-
-
 def find_interval(share: Number, n: Number) -> tuple[Number, Number]:
     """The 95 % Wilson interval of a share of `n`; numbers, arrays or columns. n must not be 0."""
     middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * (share * (1 - share) / n + Z**2 / (4 * n**2)) ** 0.5
     return middle - half, middle + half
+
+
+def find_difference(
+    share_1: Number, n_1: Number, share_2: Number, n_2: Number
+) -> tuple[Number, Number]:
+    """The 95 % interval of `share_2 - share_1`, two shares of different things: Newcombe's from the
+    two Wilson intervals, which has a width even where both shares are 0 or 1. n must not be 0.
+
+    (Newcombe 1998, "Interval estimation for the difference between independent proportions", 10.)
+    """
+    low_1, high_1 = find_interval(share_1, n_1)
+    low_2, high_2 = find_interval(share_2, n_2)
+    down = ((share_2 - low_2) ** 2 + (high_1 - share_1) ** 2) ** 0.5
+    up = ((high_2 - share_2) ** 2 + (share_1 - low_1) ** 2) ** 0.5
+    return share_2 - share_1 - down, share_2 - share_1 + up
 
 
 def _cross(rows: pl.DataFrame, code: pl.Series, kinds: int) -> tuple[list[str], Counts]:

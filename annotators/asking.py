@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from annotators.talk import Talk, say_failure
@@ -22,8 +22,16 @@ from schemas.ids import make_request_id
 T = TypeVar("T")
 Messages = Sequence[Mapping[str, str]]
 OPENINGS = 200  # brackets tried, for each failure may read all that follows
+VERDICT_TOKENS = 16  # room for a choice amid words; a constrained answer ends with the choice
 MEND = (
     "That cannot be used: {fault}. Answer once more, in the form that was asked for, and only that."
+)
+_MARKS = "*_.[]()\"'` "
+_CLAUSE_ENDS = r"(?![*_\"'`)\]]*(?:[\w'’/-]|[ \t]+\w))"
+_ANNOUNCED = r"\b(?:verdict|answer|better|winner|choice)(?:\W{0,4}:|\W{1,4}is\b)\W{0,4}"
+_DOUBTED = re.compile(
+    r"n['’]t\b|\b(?:not|neither|nor|if|whether|unless|worse|worst|weaker|wrong|incorrect)\b",
+    re.IGNORECASE,
 )
 
 
@@ -119,53 +127,113 @@ def ask(
     return Asked(None, reason, heard)
 
 
+def ask_verdict(
+    make: Callable[[Messages], ChatRequest],
+    messages: Messages,
+    read: Callable[[ChatResult], T],
+    *,
+    thinking: ChatRequest | None,
+    question: str,
+) -> Talk[tuple[Asked[T], str | None]]:
+    """Ask for a verdict, after reasons if they are wanted; the reasons come with it, and their call
+    among its results.
+
+    Args:
+        thinking: the request for reasons, to the same messages; None where there are to be none.
+        question: what asks for the verdict once the reasons are given.
+    """
+    if thinking is None:
+        asked = yield from ask(make, messages, read)
+        return asked, None
+    (thought,) = yield [thinking]
+    if thought.error is not None:
+        return Asked(None, say_failure(thought), (thought,)), None
+    messages = [
+        *messages,
+        {"role": "assistant", "content": thought.text or "(no reasons)"},
+        {"role": "user", "content": question},
+    ]
+    asked = yield from ask(make, messages, read)
+    return replace(asked, results=(thought, *asked.results)), thought.text
+
+
 def read_json(text: str) -> Any:
-    """The JSON object or list in an answer: as it stands, in a code fence, or amid words.
+    """The JSON object or list in an answer: as it stands, in a code fence, or amid words. Of
+    several the last object counts, a list only where no object is: answers are objects, and a list
+    beside one is a scale or a footnote.
 
     Raises:
         Unreadable: there is none, or it is not whole.
     """
     fences = re.findall(r"```(?:json)?\s*(.*?)```", text, re.DOTALL)
-    for candidate in (text, *reversed(fences)):
-        try:
-            return _check_container(json.loads(candidate))
-        except (ValueError, RecursionError):
-            continue
+    whole, *fenced = (_parse(part) for part in (text, *fences))
+    if whole is not None:
+        return whole
+    found = [*_find_containers(text), *(value for value in fenced if value is not None)]
+    if not found:
+        raise Unreadable(f"no JSON in {text[:80]!r}")
+    return ([value for value in found if isinstance(value, dict)] or found)[-1]
+
+
+def read_choice(text: str, choices: Sequence[str], *, cut: bool = False) -> str:
+    """Which one of `choices` an answer decides for: it stands alone, on the first or last line
+    alone, in [[ ]], or behind "verdict", "answer", "better", "winner" or "choice" with "is" or a
+    colon, at the end of its clause. Outside of [[ ]] no other choice may be named.
+
+    Args:
+        cut: the answer was cut off. Then it is the choice alone, or no telling how it goes on.
+
+    Raises:
+        Unreadable: none of them, or no telling which.
+    """
+    plain = text.strip() if cut else text.strip().strip(_MARKS)
+    for choice in choices:
+        if plain.lower() == choice.lower():
+            return choice
+    marked = set(re.findall(r"\[\[\s*(.+?)\s*\]\]", text))
+    named = marked or find_choices(text, choices)
+    if len(named) == 1 and named <= set(choices) and not cut:
+        (choice,) = named
+        if marked or _is_stated(text, choice):
+            return choice
+    fault = "no telling which" if len(named) > 1 else "none"
+    raise Unreadable(f"{fault} of {', '.join(choices)}: {text[:80]!r}")
+
+
+def find_choices(text: str, choices: Sequence[str]) -> set[str]:
+    """Those of `choices` that stand in a text as words, written as the choices are."""
+    return {choice for choice in choices if re.search(rf"\b{re.escape(choice)}\b", text)}
+
+
+def _is_stated(text: str, choice: str) -> bool:
+    """Whether a text that names no other choice decides for this one."""
+    lines = text.strip().splitlines()
+    if choice in (lines[0].strip(_MARKS), lines[-1].strip(_MARKS)):
+        return True
+    stated = re.search(rf"(?i:{_ANNOUNCED}){re.escape(choice)}{_CLAUSE_ENDS}", text)
+    return stated is not None and _DOUBTED.search(text) is None
+
+
+def _parse(text: str) -> Any | None:
+    try:
+        return _check_container(json.loads(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _find_containers(text: str) -> list[Any]:
+    """Every object and list amid words, but for those inside another."""
     decoder = json.JSONDecoder()
-    found = None
+    found = []
     place = tried = 0
     while (start := _find_opening(text, place)) >= 0 and tried < OPENINGS:
         tried += 1
         try:
             value, place = decoder.raw_decode(text, start)
-            found = _check_container(value)
+            found.append(_check_container(value))
         except (ValueError, RecursionError):
             place = start + 1
-    if found is None:
-        raise Unreadable(f"no JSON in {text[:80]!r}")
     return found
-
-
-def read_choice(text: str, choices: Sequence[str]) -> str:
-    """Which one of `choices` an answer names: as it stands, in [[ ]], or as the last word that
-    stands alone in capitals as the choice does.
-
-    Raises:
-        Unreadable: none of them, or no telling which.
-    """
-    plain = text.strip().strip("*.[]() ")
-    for choice in choices:
-        if plain.lower() == choice.lower():
-            return choice
-    marked = re.findall(r"\[\[\s*(.+?)\s*\]\]", text)
-    if marked and marked[-1] in choices:
-        return str(marked[-1])
-    words = "|".join(re.escape(choice) for choice in choices)
-    said = r"(?:[Vv]erdict|[Aa]nswer|[Bb]etter|[Ww]inner|[Cc]hoice)"
-    stated = re.findall(rf"{said}\W{{1,4}}(?:is\W{{1,3}})?({words})\b", text)
-    if stated:
-        return str(stated[-1])
-    raise Unreadable(f"none of {', '.join(choices)}: {text[:80]!r}")
 
 
 def _find_opening(text: str, place: int) -> int:

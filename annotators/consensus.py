@@ -19,15 +19,16 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from annotators.dawid_skene import CLASSES, Fit, Tally, run_em
+from annotators.dawid_skene import CLASSES, PRIOR_ROW, Fit, Tally, run_em
 from annotators.votes import (
     LABELS,
     VotesUnreadable,
     check_votes,
     count_labels,
     lead_label,
-    merge_within,
 )
+
+SMOOTHING = 4.0  # pseudo-votes of the prior
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,8 @@ class Consensus:
             where the truth is `truth`. Three rows an annotator.
         annotators: annotator, n (votes), accuracy (the chance to say the truth, over the prior).
         prior: the share of each class (a, b, tie) among the items.
-        log_likelihood: of the votes (natural log), with the prior's penalty where there is one.
+        log_likelihood: of the votes that teach (natural log), with the prior's penalty where there
+            is one.
         iterations: rounds of EM; `max_iterations` of them means that it was cut off.
     """
 
@@ -57,7 +59,7 @@ def fit_consensus(
     gold: pl.DataFrame | None = None,
     *,
     symmetric: bool = True,
-    smoothing: float = 4.0,
+    smoothing: float = SMOOTHING,
     max_iterations: int = 200,
     tolerance: float = 1e-7,
 ) -> Consensus:
@@ -65,10 +67,13 @@ def fit_consensus(
     has earned: expectation maximisation from the vote shares, deterministic, whatever the order
     of the rows.
 
+    Items teach where gold knows them or two annotators spoke: a lone vote says nothing of whoever
+    gave it. Its item gets the posterior of what was learnt elsewhere; somebody whom nobody ever
+    checked is taken to be right as often as the prior says (0.7), however much was said.
+
     Several votes of one annotator on one item count as independent ones, which a judge's samples
-    and orders are not: put them through `merge_within` or `unite_orders` first. Errors that judges
-    share (see `agreement.correlate_errors`) make the posterior too sure of itself; so does an
-    annotator who shares no item with anybody and none with gold.
+    and orders are not: put them through `merge_within` first. Errors that judges share (see
+    `agreement.correlate_errors`) make the posterior too sure of itself.
 
     Args:
         votes: item, annotator, label.
@@ -158,21 +163,38 @@ def vote_weighted(votes: pl.DataFrame, accuracies: pl.DataFrame) -> pl.DataFrame
     )
 
 
-def merge_within_then_across(votes: pl.DataFrame, within: str = "annotator") -> pl.DataFrame:
-    """Self-consistency inside each model first (majority over samples and orders), then a
-    majority across models, so that a model asked sixteen times has one voice.
+def measure_accuracies(votes: pl.DataFrame, gold: pl.DataFrame) -> pl.DataFrame:
+    """How often each annotator says what gold says; where gold shares no item with anybody, how
+    often what the majority says, on items that two or more have judged.
 
-    (Skywork-Reward-V2, 2507.01352, section 3: self-consistency within a model, then merged over
-    models. Its curation code is not public; this is a re-implementation from the paper.)
+    `SMOOTHING` pseudo-votes of the prior of `fit_consensus` are added, so that somebody whom
+    nothing has measured counts as right 0.7 of the time, and nobody is infallible.
 
     Args:
-        votes: item, `within`, label.
-        within: the column that says what one model is (see `merge_within`).
+        votes: item, annotator, label; one an item and annotator.
+        gold: item, label; one an item.
 
     Returns:
-        As `vote_majority`; n counts models.
+        annotator, accuracy; sorted, everybody who voted. For `vote_weighted`.
+
+    Raises:
+        VotesUnreadable: see `check_votes`.
     """
-    return vote_majority(merge_within(votes, within))
+    check_votes(votes, ("item", "annotator", "label"))
+    check_votes(gold, ("item", "label"), "gold")
+    measured = votes.join(gold.select("item", truth="label"), on="item")
+    if not len(measured):
+        shared = vote_majority(votes).filter(pl.col("n") > 1)
+        measured = votes.join(shared.select("item", truth="label"), on="item")
+    right = (pl.col("label") == pl.col("truth")).sum() + SMOOTHING * PRIOR_ROW[0]
+    share = measured.group_by("annotator").agg(accuracy=right / (pl.len() + SMOOTHING))
+    return (
+        votes.select("annotator")
+        .unique()
+        .join(share, on="annotator", how="left")
+        .with_columns(pl.col("accuracy").fill_null(PRIOR_ROW[0]))
+        .sort("annotator")
+    )
 
 
 def _tally(

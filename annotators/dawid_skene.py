@@ -6,7 +6,7 @@ algorithm", for the three classes a, b, tie; with clamped gold, tied confusions 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,17 @@ class Tally:
         posterior[rows, self.known[rows]] = 1.0
         return posterior
 
+    def keep(self, items: NDArray[np.bool_]) -> Tally:
+        """The votes on some of the items, these numbered afresh."""
+        places, rows = np.cumsum(items) - 1, items[self.item]
+        return replace(
+            self,
+            item=places[self.item[rows]],
+            code=self.code[rows],
+            count=self.count[rows],
+            known=self.known[items],
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Fit:
@@ -59,24 +70,41 @@ def run_em(
     tally: Tally, *, symmetric: bool, smoothing: float, max_iterations: int, tolerance: float
 ) -> Fit:
     """Fit from the vote shares on; the arguments are those of `annotators.consensus.fit_consensus`.
-    The log likelihood never falls from one round to the next."""
+    The log likelihood never falls from one round to the next.
+
+    Only what `find_checked` says teaches. A lone vote fits any accuracy equally well; from the vote
+    shares on it would take its own word for the truth, the surer the more of its kind there are.
+    """
     pseudo = np.full((CLASSES, CLASSES), smoothing * PRIOR_ROW[1])
     np.fill_diagonal(pseudo, smoothing * PRIOR_ROW[0])
     share = np.full(CLASSES, smoothing / CLASSES)
-    enough = tolerance * max(float(tally.count.sum()), 1.0)
+    checked = find_checked(tally)
+    taught = tally.keep(checked)
+    enough = tolerance * max(float(taught.count.sum()), 1.0)
 
-    posterior = tally.clamp(share_votes(tally))
-    prior, confusions = maximise(tally, posterior, pseudo, share, symmetric)
+    posterior = taught.clamp(share_votes(taught))
+    prior, confusions = maximise(taught, posterior, pseudo, share, symmetric)
     before, gained, rounds = -np.inf, 0.0, 0
     while rounds < max_iterations:
         rounds += 1
-        posterior, gained = expect(tally, prior, confusions)
+        posterior, gained = expect(taught, prior, confusions)
         gained += float((pseudo * np.log(confusions)).sum() + (share * np.log(prior)).sum())
-        prior, confusions = maximise(tally, posterior, pseudo, share, symmetric)
+        prior, confusions = maximise(taught, posterior, pseudo, share, symmetric)
         if gained - before < enough:
             break
         before = gained
-    return Fit(posterior, prior, confusions, gained, rounds)
+    everywhere, _ = expect(tally, prior, confusions)
+    everywhere[checked] = posterior
+    return Fit(everywhere, prior, confusions, gained, rounds)
+
+
+def find_checked(tally: Tally) -> NDArray[np.bool_]:
+    """Which items say something of those who spoke: gold knows them, or two annotators did."""
+    annotator = tally.code // CLASSES
+    one = np.zeros(len(tally.known), dtype=np.int64)
+    one[tally.item] = annotator
+    others = np.bincount(tally.item, annotator != one[tally.item], minlength=len(one))
+    return (others > 0) | (tally.known >= 0)
 
 
 def share_votes(tally: Tally) -> Array:

@@ -14,10 +14,10 @@ from typing import Any
 
 from annotators.asking import Asked, Messages, ask, make_request
 from annotators.assessments import LOWEST, TOP, Assessment, make_schema, read_assessment
+from annotators.deciding import make_decision, read_decision
 from annotators.pairwise import Orders, choose_orders
 from annotators.talk import Item, Row, Talk, make_row, name_annotator, say_failure, together
 from annotators.templates import hash_templates, render_prompt, render_template
-from annotators.yes_prob import ALTERNATIVES, CHOICES, VERDICT_TOKENS, read_yes
 from engines.chat import ChatRequest, ChatResult
 from engines.models import ResolvedModel
 from schemas.errors import AssayError
@@ -159,18 +159,11 @@ class GenerativeJudge:
         critique, scores = asked.value.describe(), asked.value.list_scores()
         text = render_template(template, **values, critique=critique, scores=scores)
         meta: Asked[float] = yield from ask(
-            lambda talk: make_request(
-                self.model,
-                talk,
-                {"temperature": 0.0, "max_tokens": VERDICT_TOKENS},
-                template=hash_templates(template),
-                choices=CHOICES,
-                top_logprobs=ALTERNATIVES,
-                order=order,
-                sample_index=index,
+            lambda talk: make_decision(
+                self.model, talk, hash_templates(template), order=order, sample_index=index
             ),
             [{"role": "user", "content": text}],
-            read_yes,
+            read_decision,
         )
         return Sample(index, order, shown, asked, meta)
 

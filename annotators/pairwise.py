@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from annotators.asking import Asked, ask, make_request, read_choice
-from annotators.talk import Item, Row, Talk, make_row, name_annotator, say_failure, together
+from annotators.asking import VERDICT_TOKENS, Messages, ask_verdict, make_request, read_choice
+from annotators.talk import Item, Row, Talk, make_row, name_annotator, together
 from annotators.templates import hash_templates, render_prompt, render_template
 from engines.chat import ChatRequest, ChatResult
 from engines.models import ResolvedModel
@@ -78,28 +78,21 @@ class PairwiseJudge:
 
     def _judge(self, item: Item, order: str, sample: int) -> Talk[Row]:
         messages = [{"role": "user", "content": self._render(item, order)}]
-        before: tuple[ChatResult, ...] = ()
-        critique = None
+        thinking = None
         if self.mode == "reason":
             thinking = self._make(messages, order, sample, item, letter=False)
-            (thought,) = yield [thinking]
-            before, critique = (thought,), thought.text
-            if thought.error is not None:
-                why = say_failure(thought)
-                return make_row(self.annotator, item, before, reason=why, order=order,
-                                sample_index=sample)  # fmt: skip
-            messages += [
-                {"role": "assistant", "content": thought.text or "(no reasons)"},
-                {"role": "user", "content": VERDICT},
-            ]
-        asked: Asked[float] = yield from ask(
-            lambda talk: self._make(talk, order, sample, item), messages, read_letter
+        asked, critique = yield from ask_verdict(
+            lambda talk: self._make(talk, order, sample, item),
+            messages,
+            read_letter,
+            thinking=thinking,
+            question=VERDICT,
         )
         p_first = asked.value
         return make_row(
             self.annotator,
             item,
-            (*before, *asked.results),
+            asked.results,
             p_a=p_first if p_first is None or order == "ab" else 1.0 - p_first,
             reason=asked.reason,
             order=order,
@@ -119,11 +112,11 @@ class PairwiseJudge:
         )
 
     def _make(
-        self, messages: Any, order: str, sample: int, item: Item, letter: bool = True
+        self, messages: Messages, order: str, sample: int, item: Item, letter: bool = True
     ) -> ChatRequest:
         sampling: dict[str, Any] = {
             "temperature": self.temperature,
-            "max_tokens": 2 if letter else self.max_tokens,
+            "max_tokens": VERDICT_TOKENS if letter else self.max_tokens,
         }
         if self.temperature > 0:
             sampling["seed"] = make_seed("pairwise", item.target, order, sample)
@@ -161,9 +154,10 @@ def read_letter(result: ChatResult) -> float:
     probabilities, or the letter stands amid words, 1 or 0 by the letter.
 
     Raises:
-        annotators.asking.Unreadable: the answer is neither letter.
+        annotators.asking.Unreadable: the answer is neither letter, names both, or was cut off amid
+            more than the letter.
     """
-    letter = read_choice(result.text, CHOICES)
+    letter = read_choice(result.text, CHOICES, cut=result.finish_reason == "length")
     if result.first_logprobs and result.text.strip() in CHOICES:
         least = math.exp(min(result.first_logprobs.values()))
         masses = {name: mass or least for name, mass in _sum_masses(result.first_logprobs).items()}

@@ -4,7 +4,8 @@ No model is called: all is read off opinions that are there already. For all of 
 of its categories a plan names
 
 - the jury: which judges, with what weight (after CARINOX, 2509.17458, which picks and combines
-  scorers by category; its search is not reproduced: ours is greedy with cross-validation);
+  scorers by category; its search is not reproduced: ours is greedy with cross-validation), or
+  that none of them beats a guess;
 - k: how many samples, by resampling stored ones (after 2512.19905: with a judge that is wrong in
   a way of its own, more samples can hurt); and the temperature that turns weighted votes into
   probabilities;
@@ -30,7 +31,8 @@ from annotators.juries import (
     choose_jury,
     choose_samples,
     choose_temperature,
-    vote,
+    guess,
+    mark,
     weigh,
     weigh_held_out,
 )
@@ -84,9 +86,11 @@ class Plan:
 
     `accuracy`, with its 95 % Wilson interval `low` to `high`, is of choosing a jury in the same way
     without the pairs that it is tried on (nested cross-validation by prompt), `accuracy_single` of
-    the best judge alone, likewise; all are None where the pairs are of too few prompts. A pair
-    that no juror gave a verdict on counts as wrong.
-    `log_loss` is that of the softmax of the weighted votes over `temperature`, in nats.
+    the best judge alone, likewise; all are None where the pairs are of too few prompts. `jury` is
+    empty where no judge beats a guess: naming a side at random or always a tie, whichever gold
+    favours. A pair that no juror gave a verdict on counts as such a guess.
+    `log_loss` is that of the softmax of the weighted votes over `temperature`, in nats; both are
+    None without a jury.
     """
 
     category: str | None
@@ -138,12 +142,13 @@ def _plan(verdicts: pl.DataFrame, category: str | None, seed: int) -> Plan:
     n = len(truth)
     jury = choose_jury(said, truth, folds)
     parts = weigh_held_out(said, truth, folds)
-    outer, single = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+    outer, single = np.zeros(n), np.zeros(n)
     for fold in np.unique(folds):
         out = folds == fold
         inner = choose_jury(said[~out], truth[~out], folds[~out])
-        outer[out] = vote(parts[out][:, inner].sum(axis=1)) == truth[out]
-        single[out] = vote(parts[out][:, inner[:1]].sum(axis=1)) == truth[out]
+        guessed = guess(truth[out], truth[~out])
+        outer[out] = mark(parts[out][:, inner].sum(axis=1), truth[out], guessed)
+        single[out] = mark(parts[out][:, inner[:1]].sum(axis=1), truth[out], guessed)
     tried = len(np.unique(folds)) == FOLDS
     accuracy = float(outer.mean()) if tried else None
     low, high = find_interval(accuracy, float(n)) if accuracy is not None else (None, None)
@@ -154,7 +159,9 @@ def _plan(verdicts: pl.DataFrame, category: str | None, seed: int) -> Plan:
         reason = f"the {n} pairs of gold are of fewer than {FOLDS} prompts"
     elif high - low > WIDEST:
         reason = f"the jury's accuracy is only known to lie within {low:.2f} and {high:.2f}"
-    temperature, loss = choose_temperature(parts[:, jury].sum(axis=1), truth)
+    temperature, loss = (
+        choose_temperature(parts[:, jury].sum(axis=1), truth) if jury else (None, None)
+    )
     weights, right, asked = weigh(said, truth)
     return Plan(
         category=category,
@@ -202,7 +209,6 @@ def _arrange(verdicts: pl.DataFrame, seed: int) -> tuple[list[str], Places, Plac
 
 def _plan_samples(verdicts: pl.DataFrame, judge: str, seed: int) -> SampleCurve:
     rows = verdicts.filter(pl.col("annotator") == judge).with_columns(
-        label=call_label(pl.col("p_a")),
         pair=pl.struct(PAIR).rank("dense") - 1,
         group=pl.struct(*PAIR, pl.col("order").fill_null("-")).rank("dense") - 1,
     )
@@ -210,7 +216,7 @@ def _plan_samples(verdicts: pl.DataFrame, judge: str, seed: int) -> SampleCurve:
     points = choose_samples(
         rows["pair"].cast(pl.Int64).to_numpy(),
         rows["group"].cast(pl.Int64).to_numpy(),
-        _code(rows["label"]),
+        rows["p_a"].to_numpy(),
         _code(pairs["truth"]),
         seed,
     )

@@ -8,6 +8,8 @@ Conventions, which the figures depend on:
   one side is wrong against a gold tie.
 - An opinion that could not be read is no verdict. It counts in `n` and `parse_failures`, never as
   right or wrong; `accuracy_of_asked` alone counts it as not right.
+- A call that failed is no opinion at all: it counts in `n` and `calls_failed` until it is made
+  again, and then no more.
 - A judge's two orders and samples are single verdicts in `accuracy`, as if each were asked alone.
   Intervals are by the number of pairs, not of verdicts, for verdicts on one pair lean together.
 - Gold that was made from an annotator's own votes flatters that annotator.
@@ -18,6 +20,7 @@ from __future__ import annotations
 import polars as pl
 
 from annotators.agreement import compare_annotators, correlate_errors, find_interval
+from annotators.talk import FAILED
 from annotators.votes import (
     PAIR,
     TIE_WIDTH,
@@ -27,6 +30,7 @@ from annotators.votes import (
     select_opinions,
 )
 
+OPINION = ("annotator", *PAIR, "criterion", "order", "sample_index")  # one, however often asked for
 ECE_BINS = 20  # over [0, 1]; folded to the favoured side, ten of them hold data
 
 
@@ -43,11 +47,12 @@ def make_cards(
 
     Returns:
         annotator
-        n, n_valid, parse_failures, parse_failure_rate: opinions asked, read, not read.
+        n, n_valid, parse_failures, calls_failed: opinions asked, read, answered and not read, not
+            answered. parse_failure_rate: of those that were answered.
         pairs: distinct pairs with a verdict.
         accuracy, accuracy_low, accuracy_high, n_gold: share of right verdicts on the pairs of
             gold, its 95 % Wilson interval, and how many of these pairs there are.
-        accuracy_of_asked: the same with unreadable opinions as not right.
+        accuracy_of_asked: the same with unreadable answers as not right.
         n_both_orders: pairs read in both orders. orders_agree: share of them whose two orders
             (each the mean of its samples) lean the same way, ties included. order_flip_rate: share
             that lean to opposite sides; the rest are a tie in one order.
@@ -70,6 +75,7 @@ def make_cards(
         VotesUnreadable: a column is missing, gold's p_a is none of 0, 0.5, 1, or gold has a pair
             twice with different answers.
     """
+    judgments = drop_healed(judgments)
     opinions, pairs = _prepare(judgments, gold, lengths)
     by = pl.col("annotator")
     valid, sided = pl.col("valid"), pl.col("lean") != 0
@@ -79,10 +85,11 @@ def make_cards(
     counted = opinions.group_by("annotator").agg(
         n=pl.len(),
         n_valid=valid.sum(),
+        calls_failed=pl.col("failed").sum(),
         pairs=pl.col("pair").filter(valid).n_unique(),
         n_gold=pl.col("pair").filter(valid & known).n_unique(),
         accuracy=right.filter(valid & known).mean(),
-        accuracy_of_asked=(right & valid).fill_null(False).filter(known).mean(),
+        accuracy_of_asked=(right & valid).fill_null(False).filter(known & ~pl.col("failed")).mean(),
         first_position_rate=(pl.col("lean") == first).filter(valid & sided).mean(),
         longer_wins_rate=(pl.col("lean") == pl.col("longer")).filter(valid & sided & longer).mean(),
     )
@@ -90,7 +97,8 @@ def make_cards(
         tokens=_sum_known(pl.sum_horizontal("tokens_in", "tokens_out", ignore_nulls=False)),
         seconds=_sum_known(pl.col("seconds")),
     )
-    empty = (pl.col(name).fill_null(0) for name in ("n", "n_valid", "pairs", "n_gold"))
+    counts = ("n", "n_valid", "calls_failed", "pairs", "n_gold")
+    empty = (pl.col(name).fill_null(0) for name in counts)
     cards = spent.join(counted, on="annotator", how="left").with_columns(empty)
     for part in (
         _measure_orders(opinions, pairs),
@@ -101,11 +109,12 @@ def make_cards(
     ):
         cards = cards.join(part, on="annotator", how="left")
     low, high = find_interval(pl.col("accuracy"), pl.col("n_gold"))
-    failures = pl.col("n") - pl.col("n_valid")
+    answered = pl.col("n") - pl.col("calls_failed")
+    failures = answered - pl.col("n_valid")
     labels = pl.when(pl.col("pairs") > 0).then("pairs")
     return cards.with_columns(
         parse_failures=failures,
-        parse_failure_rate=pl.when(pl.col("n") > 0).then(failures / pl.col("n")),
+        parse_failure_rate=pl.when(answered > 0).then(failures / answered),
         accuracy_low=low,
         accuracy_high=high,
         n_both_orders=pl.col("n_both_orders").fill_null(0),
@@ -113,13 +122,25 @@ def make_cards(
         seconds_per_label=pl.col("seconds") / labels,
     ).select(
         by,
-        *("n", "n_valid", "parse_failures", "parse_failure_rate", "pairs"),
+        *("n", "n_valid", "parse_failures", "calls_failed", "parse_failure_rate", "pairs"),
         *("accuracy", "accuracy_low", "accuracy_high", "n_gold", "accuracy_of_asked"),
         *("n_both_orders", "orders_agree", "order_flip_rate"),
         *("accuracy_when_orders_agree", "agreement_coverage", "first_position_rate"),
         *("longer_wins_rate", "longer_wins_base", "longer_wins_excess", "self_agreement", "ece"),
         *("by_category", "tokens", "tokens_per_label", "seconds", "seconds_per_label"),
     ).sort("annotator")  # fmt: skip
+
+
+def drop_healed(judgments: pl.DataFrame) -> pl.DataFrame:
+    """Without the calls that failed and were made again since; of one that failed several times, a
+    single row. What such a row had cost is counted again in what the call was made again for."""
+    rest, failed = judgments.filter(~_has_failed()), judgments.filter(_has_failed())
+    waiting = (
+        failed.sort("reason", "tokens_in")
+        .unique(OPINION, keep="first", maintain_order=True)
+        .join(rest, on=OPINION, how="anti", nulls_equal=True)
+    )
+    return pl.concat([rest, waiting])
 
 
 def tabulate_calibration(judgments: pl.DataFrame, gold: pl.DataFrame) -> pl.DataFrame:
@@ -148,8 +169,8 @@ def correlate_judges(judgments: pl.DataFrame, gold: pl.DataFrame) -> pl.DataFram
 def _prepare(
     judgments: pl.DataFrame, gold: pl.DataFrame, lengths: pl.DataFrame | None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Opinions (annotator, pair, valid, p_a, lean, order, sample_index, gold, longer, category)
-    and pairs (pair, gold, longer, category): sides are 1 for a, -1 for b, 0 for neither."""
+    """Opinions (annotator, pair, valid, failed, p_a, lean, order, gold, longer, category) and pairs
+    (pair, gold, longer, category): sides are 1 for a, -1 for b, 0 for neither."""
     rows = select_opinions(judgments)
     truth = check_gold(gold).select(
         *PAIR, pl.col("category"), gold=(2 * pl.col("p_a") - 1).cast(pl.Int8)
@@ -173,12 +194,17 @@ def _prepare(
         "annotator",
         "pair",
         (pl.col("valid") & pl.col("p_a").is_not_null()).alias("valid"),
+        _has_failed().alias("failed"),
         "p_a",
         "order",
         lean=_lean(pl.col("p_a")),
     )
     sides = pairs.select("pair", "gold", "longer", "category")
     return opinions.join(sides, on="pair"), sides
+
+
+def _has_failed() -> pl.Expr:
+    return (~pl.col("valid") & pl.col("reason").str.contains(FAILED)).fill_null(False)
 
 
 def _lean(p_a: pl.Expr) -> pl.Expr:

@@ -27,6 +27,11 @@ from schemas.ids import make_id, make_judgment_id, make_pair_id
 T = TypeVar("T")
 Row = dict[str, Any]
 Talk = Generator[Sequence[ChatRequest], Sequence[ChatResult], T]
+READING = 2  # raised where an answer as it stands may be read as another verdict than before
+
+FAILED = r"^(\w+ \d+: )?call failed: "
+"""How the reason of a judgment begins that waits for a call to be made again (see `say_failure`;
+a judgment on several samples or comparisons names the one)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +83,11 @@ class Judge(Protocol):
 
 
 def name_annotator(method: str, model: ResolvedModel, specification: Mapping[str, Any]) -> str:
-    """`method:model@revision:hash`, the hash being that of the specification and of whether the
-    answers are constrained: another template, sampling or rubric is another annotator, whatever a
-    recipe calls it."""
-    return (
-        f"{method}:{model.policy}:{make_id('annotator', specification, model.spec.structured)[:8]}"
-    )
+    """`method:model@revision:hash`, the hash being that of the specification, of whether the
+    answers are constrained and of how they are read: another template, sampling or rubric is
+    another annotator, whatever a recipe calls it."""
+    hashed = make_id("annotator", specification, model.spec.structured, READING)
+    return f"{method}:{model.policy}:{hashed[:8]}"
 
 
 def make_items(frame: pl.DataFrame) -> list[Item]:
@@ -125,11 +129,14 @@ def make_row(
     With neither `p_a` nor `score` it is not valid, and `reason` says why. Its tokens and seconds
     are those of all `results`, the calls behind it, the last of which is its `request_id`; a
     further row that the same calls gave is made with `count_tokens` false, so that no token is
-    counted twice. A failed call is part of the id: what it is told later is another row.
+    counted twice. A failed call is part of the id, whichever of `results` it is: what is told
+    later is another row.
     """
     pair = response is None
     last = results[-1]
     origin = last.request_id if last.error is None else f"{last.request_id}:{last.error}"
+    if any(result.error is not None for result in results[:-1]):
+        origin = make_id("calls", [[result.request_id, result.error] for result in results])
     target = item.target if response is None else response
     numbers = results if count_tokens else ()
     return {

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from jinja2.meta import find_undeclared_variables
 
 from schemas.errors import AssayError
 from schemas.ids import hash_text
+
+_ENVIRONMENT = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True)
 
 
 class TemplateBroken(AssayError):
@@ -18,7 +21,8 @@ class TemplateBroken(AssayError):
 
 
 def load_template(file: Path, shows: Sequence[str], **others: Any) -> str:
-    """Read a template and see that it shows each variable of `shows`.
+    """Read a template and see that it shows each variable of `shows`, and knows of no variable
+    that nobody gives, be it in a branch that is seldom rendered.
 
     Args:
         others: example values of the variables that it may leave out.
@@ -28,7 +32,14 @@ def load_template(file: Path, shows: Sequence[str], **others: Any) -> str:
     """
     text = file.read_text(encoding="utf-8")
     marks = {name: f"⟦{name}⟧" for name in shows}
+    known = {*shows, *others}
     try:
+        used = find_undeclared_variables(_ENVIRONMENT.parse(text))
+        unknown = sorted(used - known - _ENVIRONMENT.globals.keys())
+        if unknown:
+            raise TemplateBroken(
+                f"{file}: nobody gives {{{{ {unknown[0]} }}}}; there are {', '.join(sorted(known))}"
+            )
         shown = compile_template(text).render(**others, **marks)
     except jinja2.TemplateError as error:
         raise TemplateBroken(f"{file}: {error}") from error
@@ -51,8 +62,7 @@ def hash_templates(*texts: str) -> str:
 @lru_cache(maxsize=64)
 def compile_template(text: str) -> jinja2.Template:
     """A template that refuses a variable nobody gave."""
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.from_string(text)
+    return _ENVIRONMENT.from_string(text)
 
 
 def render_prompt(messages: Sequence[Mapping[str, str]]) -> str:

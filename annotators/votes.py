@@ -132,47 +132,18 @@ def merge_within(votes: pl.DataFrame, by: str = "annotator") -> pl.DataFrame:
     return counted.select("item", by, "label", "n", share=said / pl.col("n")).sort("item", by)
 
 
-def unite_orders(votes: pl.DataFrame) -> pl.DataFrame:
-    """Two-order unanimity: an annotator's word on an item counts where both orders say the same.
-
-    Several samples in one order are merged by majority first.
+def average_opinions(opinions: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """One probability for each `by`: the mean over orders of the mean over samples, so that both
+    orders weigh the same where one of them lost samples.
 
     Args:
-        votes: item, annotator, order (`ab`, `ba` or null), label.
+        opinions: p_a, order and the columns `by`; readable opinions on whole pairs.
 
     Returns:
-        item, annotator, label (null where it does not count), reason (`orders_disagree`,
-        `one_order`, or null). An annotator for whom order has no meaning (null in all rows of the
-        item) keeps its word. Drop the null labels, and the rest are votes.
-
-    Raises:
-        VotesUnreadable: see `check_votes`.
+        the columns `by`, and p_a; sorted.
     """
-    check_votes(votes, ("item", "annotator", "order", "label"))
-    return (
-        votes.group_by("item", "annotator", "order")
-        .agg(count_labels())
-        .with_columns(label=lead_label())
-        .group_by("item", "annotator")
-        .agg(
-            orders=pl.col("order").drop_nulls().n_unique(),
-            said=pl.col("label").n_unique(),
-            label=pl.col("label").first(),
-        )
-        .with_columns(
-            reason=pl.when(pl.col("said") > 1)
-            .then(pl.lit("orders_disagree"))
-            .when(pl.col("orders") == 1)
-            .then(pl.lit("one_order"))
-        )
-        .select(
-            "item",
-            "annotator",
-            label=pl.when(pl.col("reason").is_null()).then("label"),
-            reason="reason",
-        )
-        .sort("item", "annotator")
-    )
+    per_order = opinions.group_by(*by, "order").agg(pl.col("p_a").mean())
+    return per_order.group_by(by).agg(pl.col("p_a").mean()).sort(by)
 
 
 def label_gold(gold: pl.DataFrame) -> pl.DataFrame:

@@ -2,33 +2,25 @@
 
 After RewardDance (arXiv 2509.08826), from its abstract: the reward is the probability of the token
 "yes" to the question whether the candidate is better than a reference under stated criteria. The
-paper has no public code; both orders and the reading of the token are this project's own.
+paper has no public code; both orders and the reading of the token (`annotators.deciding`) are this
+project's own.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from annotators.asking import Asked, Messages, ask, make_request, read_choice
+from annotators.asking import ask_verdict, make_request
+from annotators.deciding import make_decision, read_decision
 from annotators.pairwise import Orders, choose_orders
-from annotators.talk import Item, Row, Talk, make_row, name_annotator, say_failure, together
+from annotators.talk import Item, Row, Talk, make_row, name_annotator, together
 from annotators.templates import hash_templates, render_prompt, render_template
-from engines.chat import ChatRequest, ChatResult
 from engines.models import ResolvedModel
 
-CHOICES = ("Yes", "No")
-YES, NO = frozenset({"yes", "ye", "y"}), frozenset({"no", "n"})
-ALTERNATIVES = 20  # as many as OpenAI and vLLM give
-VERDICT_TOKENS = 4
 VERDICT = (
     "By these criteria, is the candidate better than the answer to beat? Reply with Yes or No."
 )
-_MARKS = " \t\r\n\"'`*_.,:;!()[]▁Ġ"
-_LEADING = re.compile(r"^[\s\"'`*_(\[]*(yes|no)(?![\w'’/-]|[ \t]+\w)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -76,27 +68,24 @@ class YesProbJudge:
         return rows
 
     def _judge(self, item: Item, order: str) -> Talk[Row]:
-        messages: list[Mapping[str, str]] = [{"role": "user", "content": self._render(item, order)}]
-        before: tuple[ChatResult, ...] = ()
-        critique = None
+        messages = [{"role": "user", "content": self._render(item, order)}]
+        template = hash_templates(self.template)
+        thinking = None
         if self.reason:
-            (thought,) = yield [self._make(messages, order, self.max_tokens)]
-            before, critique = (thought,), thought.text
-            if thought.error is not None:
-                why = say_failure(thought)
-                return make_row(self.annotator, item, before, reason=why, order=order)
-            messages += [
-                {"role": "assistant", "content": thought.text or "(no reasons)"},
-                {"role": "user", "content": VERDICT},
-            ]
-        asked: Asked[float] = yield from ask(
-            lambda talk: self._make(talk, order, VERDICT_TOKENS, verdict=True), messages, read_yes
+            sampling = {"temperature": 0.0, "max_tokens": self.max_tokens}
+            thinking = make_request(self.model, messages, sampling, template=template, order=order)
+        asked, critique = yield from ask_verdict(
+            lambda talk: make_decision(self.model, talk, template, order=order),
+            messages,
+            read_decision,
+            thinking=thinking,
+            question=VERDICT,
         )
         p_yes = asked.value
         return make_row(
             self.annotator,
             item,
-            (*before, *asked.results),
+            asked.results,
             p_a=p_yes if p_yes is None or order == "ab" else 1.0 - p_yes,
             reason=asked.reason,
             order=order,
@@ -114,43 +103,3 @@ class YesProbJudge:
             reference=item.answer,
             reason=self.reason,
         )
-
-    def _make(
-        self, messages: Messages, order: str, max_tokens: int, verdict: bool = False
-    ) -> ChatRequest:
-        return make_request(
-            self.model,
-            messages,
-            {"temperature": 0.0, "max_tokens": max_tokens},
-            template=hash_templates(self.template),
-            choices=CHOICES if verdict else None,
-            top_logprobs=ALTERNATIVES if verdict else None,
-            order=order,
-        )
-
-
-def read_yes(result: ChatResult) -> float:
-    """P(yes) / (P(yes) + P(no)), each summed over its spellings among the alternatives of the first
-    token (`Yes`, ` yes`, `YES` and the like; also `Y`, as a tokenizer may cut the word).
-
-    Where the server gave no log probabilities, or the first token is not the verdict (which stands
-    amid words), 1 or 0 by the word.
-
-    Raises:
-        annotators.asking.Unreadable: the answer is neither yes nor no.
-    """
-    leading = _LEADING.match(result.text)
-    word = leading[1] if leading else read_choice(result.text, CHOICES)
-    text = result.text.lstrip()
-    masses = {"yes": 0.0, "no": 0.0}
-    sampled = False
-    for token, logprob in (result.first_logprobs or {}).items():
-        plain = token.strip(_MARKS).lower()
-        side = "yes" if plain in YES else "no" if plain in NO else None
-        if side is not None:
-            masses[side] += math.exp(logprob)
-            sampled |= text.startswith(token.strip(" \t\r\n▁Ġ"))
-    total = sum(masses.values())
-    if leading and sampled and total > 0:
-        return masses["yes"] / total
-    return 1.0 if word.lower() == "yes" else 0.0

@@ -178,6 +178,7 @@ def make_synthetic_judgments() -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame
             "criterion": pl.Series([None], dtype=pl.String).new_from_index(0, ROWS),
             "p_a": p_a,
             "valid": pl.Series(np.random.default_rng(3).random(ROWS) > 0.01),
+            "reason": pl.Series([None], dtype=pl.String).new_from_index(0, ROWS),
             "order": pl.Series(np.where(first, "ab", "ba")),
             "sample_index": pl.repeat(0, ROWS, dtype=pl.Int64, eager=True),
             "tokens_in": pl.repeat(400, ROWS, dtype=pl.Int64, eager=True),

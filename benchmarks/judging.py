@@ -2,10 +2,12 @@
 
 `python -m benchmarks.judging`
 
-1. Both orders of a pair behind one guideline: prompt tokens computed against sent, by the server's
-   own metrics, on a server that has seen none of it.
-2. Every method on a few pairs: pairs an hour, tokens a label, the share of answers that could be
-   read. The embedded model's verdicts mean nothing; its speed does.
+1. Both orders of a pair behind one guideline, and the criteria of a rubric at once and one by one:
+   prompt tokens computed against sent, by the server's own metrics, for one token of each first
+   answer, on a server that has seen none of it.
+2. Every method on a few pairs: pairs an hour, tokens a label, the share of prompt tokens that the
+   prefix cache had, the share of answers that could be read. A ranking's pairs are those of its
+   group that it compared. The embedded model's verdicts mean nothing; its speed does.
 3. The judge stage (answers and judgments committed to a lake) against a bare loop over the same
    requests, alternating, the server's cache warm for both.
 """
@@ -18,15 +20,21 @@ import statistics
 import tempfile
 import time
 import urllib.request
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
+from math import comb
 from typing import Any
 
 import polars as pl
 
 from annotators.pairwise import PairwiseJudge
-from annotators.talk import Conversation, Item, Judge, judge_items
+from annotators.ranking.judge import GroupRanker
+from annotators.rubrics.judge import RubricJudge, load_rubric_templates
+from annotators.rubrics.rubric import EVERY, Rubric, load_rubric
+from annotators.talk import Conversation, Item, Judge
 from engines.assets import find_asset
-from engines.chat import Endpoint, stream_results
+from engines.chat import ChatRequest, Endpoint, stream_results
 from engines.models import open_endpoint, resolve_model
 from engines.services import release_services
 from pipelines.label.judges import load_judges
@@ -38,7 +46,10 @@ from schemas.ids import make_prompt_id, make_response_id
 from schemas.recipe import ModelSpec, Recipe, parse_recipe
 
 PAIRS = 64
+CRITERIA_PAIRS = 16
+RUBRIC = "rubrics/general.yaml"
 FEW = 6
+GROUP = 12  # responses
 ROUNDS = 3
 METHODS: list[dict[str, Any]] = [
     {"method": "pairwise"},
@@ -69,37 +80,66 @@ def main() -> None:
 
 
 def measure_prefixes(endpoint: Endpoint) -> None:
-    """Prompt tokens computed against sent, for one-token verdicts in both orders."""
-    (judge,) = load_judges(make_recipe({"method": "pairwise"}), None)
-    before = read_metrics(endpoint)
-    started = time.monotonic()
-    rows = asyncio.run(judge_items(judge, make_items(PAIRS, "prefix"), endpoint))
-    seconds = time.monotonic() - started
-    after = read_metrics(endpoint)
-    sent = sum(row["tokens_in"] for row in rows)
-    cached = after["cached"] - before["cached"]
-    print(f"one-token verdicts, {PAIRS} pairs in both orders, {seconds:.0f} s:")
-    print(f"  prompt tokens sent {sent}, from the prefix cache {cached:.0f}, computed "
-          f"{sent - cached:.0f}: {cached / sent:.1%} fewer (at least 40 %)")  # fmt: skip
+    """Prompt tokens computed against sent, for the first questions of judges in both orders."""
+    (verdict,) = load_judges(make_recipe({"method": "pairwise"}), None)
+    (whole,) = load_judges(
+        make_recipe({"method": "rubric", "rubric": RUBRIC, "adapt": False}), None
+    )
+    criteria = load_rubric(find_asset(RUBRIC)).asked
+    alone: list[Judge] = [
+        RubricJudge(whole.model, load_rubric_templates(),
+                    (Rubric("criterion", 1, (EVERY,), (criterion,)),), adapt=False)
+        for criterion in criteria
+    ]  # fmt: skip
+    ways: dict[str, tuple[int, list[Judge]]] = {
+        "one-letter verdicts (at least 40 %)": (PAIRS, [verdict]),
+        f"{len(criteria)} criteria of a rubric at once": (CRITERIA_PAIRS, [whole]),
+        f"{len(criteria)} criteria of a rubric one by one": (CRITERIA_PAIRS, alone),
+    }
+    print("prefixes, one token of each answer, both orders:")
+    print(f"  {'':<40}{'pairs':>6}{'sent':>8}{'computed':>9}{'fewer':>7}{'seconds':>8}")
+    for name, (count, judges) in ways.items():
+        items = make_items(count, name)
+        asked = [r for judge in judges for item in items for r in Conversation(judge, item).waiting]
+        before, started = read_metrics(endpoint), time.monotonic()
+        sent = asyncio.run(ask_one_token(asked, endpoint))
+        seconds, after = time.monotonic() - started, read_metrics(endpoint)
+        computed = sent - (after["cached"] - before["cached"])
+        print(f"  {name:<40}{count:>6}{sent:>8}{computed:>9.0f}{1 - computed / sent:>7.1%}"
+              f"{seconds:>8.0f}")  # fmt: skip
+
+
+async def ask_one_token(requests: Sequence[ChatRequest], endpoint: Endpoint) -> int:
+    """Have each prompt read and no more than a token written; returns the tokens of the prompts."""
+    short = [replace(r, sampling={**r.sampling, "max_tokens": 1}) for r in requests]
+    return sum([result.tokens_in or 0 async for result in stream_results(endpoint, short)])
 
 
 def measure_methods(endpoint: Endpoint) -> None:
     """Pairs an hour, tokens a label and the share of rows that could be read, by method."""
-    print(f"by method, {FEW} pairs each:")
-    print(f"  {'method':<28}{'pairs/hour':>11}{'calls/pair':>11}{'tokens/pair':>12}{'read':>7}")
+    print(f"by method, {FEW} pairs each, a ranking of {GROUP} responses:")
+    print(f"  {'method':<28}{'pairs/hour':>11}{'calls/pair':>11}{'tokens/pair':>12}"
+          f"{'cached':>8}{'read':>7}")  # fmt: skip
     for place, spec in enumerate(METHODS):
         (judge,) = load_judges(make_recipe(spec), None)
-        items = make_items(FEW, f"method {place}")
-        asked = make_groups(join_groups(items)) if spec["method"] == "ranking" else items
-        pairs = FEW if asked is items else sum(len(g.response_ids) for g in asked)
-        started = time.monotonic()
+        is_ranking = isinstance(judge, GroupRanker)
+        items = make_items(GROUP // 2 if is_ranking else FEW, f"method {place}")
+        asked = make_groups(join_groups(items)) if is_ranking else items
+        before, started = read_metrics(endpoint), time.monotonic()
         rows, calls = asyncio.run(count_calls(judge, asked, endpoint))
-        hours = (time.monotonic() - started) / 3600
-        tokens = sum(row["tokens_in"] + row["tokens_out"] for row in rows)
+        hours, after = (time.monotonic() - started) / 3600, read_metrics(endpoint)
+        paid = [row for row in rows if not is_ranking or row["annotator"] != judge.annotator]
+        pairs = len({(r["response_a"], r["response_b"]) for r in paid}) if is_ranking else FEW
+        sent = sum(row["tokens_in"] for row in paid)
+        tokens = sent + sum(row["tokens_out"] for row in paid)
+        cached = (after["cached"] - before["cached"]) / sent
         read = sum(row["valid"] for row in rows) / len(rows)
         name = " ".join(str(value) for value in spec.values() if not isinstance(value, float))
         print(f"  {name:<28}{pairs / hours:>11.0f}{calls / pairs:>11.1f}{tokens / pairs:>12.0f}"
-              f"{read:>7.0%}")  # fmt: skip
+              f"{cached:>8.0%}{read:>7.0%}")  # fmt: skip
+        if is_ranking:
+            print(f"    it compared {pairs} of the {comb(GROUP, 2)} pairs of its group: "
+                  f"{tokens / comb(GROUP, 2):.0f} tokens for each of those")  # fmt: skip
 
 
 def compare_with_a_loop(endpoint: Endpoint) -> None:
@@ -126,22 +166,22 @@ async def ask_bare(judge: Judge, items: list[Item], endpoint: Endpoint) -> None:
     """The requests of the first round, through the official client, nothing kept."""
     from openai import AsyncOpenAI
 
-    client = AsyncOpenAI(base_url=endpoint.url, api_key="none")
     gate = asyncio.Semaphore(endpoint.concurrency)
-
-    async def ask(request: Any) -> None:
-        async with gate:
-            await client.chat.completions.create(
-                model=endpoint.model,
-                messages=list(request.messages),
-                logprobs=True,
-                top_logprobs=request.top_logprobs,
-                extra_body={"structured_outputs": {"choice": list(request.choices)}},
-                **request.sampling,
-            )
-
     requests = [r for item in items for r in Conversation(judge, item).waiting]
-    await asyncio.gather(*(ask(request) for request in requests))
+    async with AsyncOpenAI(base_url=endpoint.url, api_key="none") as client:
+
+        async def ask(request: ChatRequest) -> None:
+            async with gate:
+                await client.chat.completions.create(
+                    model=endpoint.model,
+                    messages=list(request.messages),
+                    logprobs=True,
+                    top_logprobs=request.top_logprobs,
+                    extra_body={"structured_outputs": {"choice": list(request.choices or ())}},
+                    **request.sampling,
+                )
+
+        await asyncio.gather(*(ask(request) for request in requests))
 
 
 async def count_calls(

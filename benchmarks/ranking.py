@@ -110,12 +110,11 @@ def show_simulation(n: int, judge: Judge, groups: int) -> None:
             cost[name].append(len(made))
             if name in ("adaptive", "least squares, all pairs"):
                 exports[name].append(count_exports(fit_least_squares(n, made), truth))
-    place = 2 * SIZES.index(n) + (judge is STRONG)
     print(f"\nN = {n}, {judge.name} judge (noise {judge.noise}), {groups} groups")
     print(f"  {'':<34}{'comparisons':>11}{'Spearman':>16}{'target':>8}")
     for name, values in spearman.items():
         error = np.std(values) / math.sqrt(len(values))
-        target = f"{TARGETS[name][place]:.2f}" if name in TARGETS else "-"
+        target = f"{find_target(name, n, judge):.2f}" if name in TARGETS else "-"
         print(f"  {name:<34}{np.mean(cost[name]):>11.1f}{np.mean(values):>9.3f} ± {error:.3f}"
               f"{target:>8}")  # fmt: skip
     all_pairs, ours = n * (n - 1) // 2, float(np.mean(cost["adaptive"]))
@@ -157,10 +156,41 @@ def count_exports(fit: Fit, truth: FloatArray) -> FloatArray:
     ], dtype=float)  # fmt: skip
 
 
+def measure_spearman(n: int, judge: Judge, groups: int) -> dict[str, tuple[float, float]]:
+    """For each way of `TARGETS` the mean Spearman with the truth and its standard error."""
+    found = defaultdict[str, list[float]](list)
+    rng = np.random.default_rng(n)
+    for truth, margins in simulate_groups(n, judge, groups, seed=n):
+        for name, scores, _ in rank_by_known(n, margins, rng):
+            found[name].append(correlate_ranks(scores, truth))
+    error = math.sqrt(groups)
+    return {
+        name: (float(np.mean(values)), float(np.std(values)) / error)
+        for name, values in found.items()
+    }
+
+
+def find_target(name: str, n: int, judge: Judge) -> float:
+    """What the way of that name should come to."""
+    return TARGETS[name][2 * SIZES.index(n) + (judge is STRONG)]
+
+
 def rank_by_all(
     n: int, compare: Margins, rng: np.random.Generator
 ) -> Iterator[tuple[str, FloatArray, Sequence[Comparison]]]:
-    """Each way's name, scores and comparisons."""
+    """Each way's name, scores and comparisons: those that have targets, then our own."""
+    yield from rank_by_known(n, compare, rng)
+    made = look_up(compare, list(combinations(range(n), 2)))
+    yield "Bradley-Terry, all pairs", fit_bradley_terry(n, made).scores, made
+    for name, budget in (("adaptive, 2 (N - 1)", 2 * (n - 1)), ("adaptive", None)):
+        standing = play_rounds(rank_adaptively(n, budget), compare)
+        yield name, standing.scores, standing.comparisons
+
+
+def rank_by_known(
+    n: int, compare: Margins, rng: np.random.Generator
+) -> Iterator[tuple[str, FloatArray, Sequence[Comparison]]]:
+    """The same of the ways in `TARGETS`."""
     for name, topology in TOPOLOGIES.items():
         standing = play_rounds(topology(n), compare)
         yield name, -standing.ranks, standing.comparisons
@@ -169,11 +199,6 @@ def rank_by_all(
     for name, pairs in (("random", few), ("anchor + adjacent", None), ("all pairs", every)):
         made = look_up(compare, pairs) if pairs else compare_adjacent(n, compare)
         yield f"least squares, {name}", fit_least_squares(n, made).scores, made
-    made = look_up(compare, every)
-    yield "Bradley-Terry, all pairs", fit_bradley_terry(n, made).scores, made
-    for name, budget in (("adaptive, 2 (N - 1)", 2 * (n - 1)), ("adaptive", None)):
-        standing = play_rounds(rank_adaptively(n, budget), compare)
-        yield name, standing.scores, standing.comparisons
 
 
 def compare_adjacent(n: int, compare: Margins) -> list[Comparison]:

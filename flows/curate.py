@@ -219,14 +219,15 @@ def _run_in_chunks(work: Work, name: str) -> StageSummary:
     """One task for a bulk stage; one for each chunk of calls."""
     if name not in CALL_STEPS:
         return _as_task(name, lambda: run_step(work, name))
-    made = {"calls": 0, "tokens_in": 0, "tokens_out": 0}
+    made = {"calls": 0, "tokens_in": 0, "tokens_out": 0}  # and what a stage makes without calls
     failures: dict[str, int] = {}
     seconds = 0.0
     while True:
         part = _as_task(name, lambda: run_step(work, name, CHUNK_CALLS))
         seconds += part.seconds
-        for key in made:
-            made[key] += part.extra.get(key, 0)
+        for key in (*made, "made"):
+            if key in made or key in part.extra:
+                made[key] = made.get(key, 0) + part.extra.get(key, 0)
         failures = merge_counts([failures, part.extra.get("failures", {})])
         if not part.extra.get("remaining"):
             break
@@ -261,6 +262,7 @@ def _is_wanted(recipe: Recipe, name: str) -> bool:
         "import": bool(prompts.imports),
         "synthesise": bool(prompts.verifiable or prompts.arithmetic),
         "grow": prompts.open is not None,
+        "signals": bool(recipe.signals),
         "attributes": recipe.attributes is not None,
         "judge": bool(recipe.judges),
     }.get(name, True)

@@ -22,6 +22,7 @@ from pipelines.label.describing import describe_pairs
 from pipelines.label.judging import judge_pairs
 from pipelines.label.labelling import label_pairs
 from pipelines.label.people.queueing import queue_reviews
+from pipelines.label.signalling import run_signals
 from pipelines.label.verifying import verify
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.importing import import_pool
@@ -116,6 +117,11 @@ def _verify(work: Work, limit: int | None) -> StageSummary:
     return verify(work.lake, work.run, view.prompts, view.rollouts)
 
 
+def _signal(work: Work, limit: int | None) -> StageSummary:
+    view = work.look()
+    return run_signals(work.lake, work.run, work.recipe, view.prompts, view.rollouts, limit)
+
+
 def _filter(work: Work, limit: int | None) -> StageSummary:
     view = work.look()
     return filter_pairs(work.lake, work.run, view.labelled, view.prompts, view.rollouts)
@@ -132,6 +138,7 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
         w.lake, w.run, w.recipe, w.look().all_rollouts
     ),
     "verify": _verify,
+    "signals": _signal,
     "attributes": _describe,
     "judge": _judge,
     "label": lambda w, _: label_pairs(w.lake, w.run, w.recipe, w.look().labels),
@@ -152,6 +159,7 @@ FIRST_CHANGED = {
     "rollouts": "all_rollouts",
     "filter_responses": "rollouts",
     "verify": "pairs",
+    "signals": "labels",
     "attributes": "labels",
     "judge": "labels",
     "label": "labels",
@@ -160,7 +168,7 @@ FIRST_CHANGED = {
     "mix": "mixed",
 }
 SETTLING_TRIES = 3
-CALL_STEPS = ("grow", "rollouts", "attributes", "judge")
+CALL_STEPS = ("grow", "rollouts", "signals", "attributes", "judge")
 SETTLING_STEPS = (
     "dedup", "split", "filter_responses", "verify", "label", "review_queue", "filter", "mix",
 )  # fmt: skip

@@ -135,7 +135,9 @@ class Answers(Row):
     """One answer of a model that judges, as it came: what judgments and attributes are read from.
 
     `annotator` is who asked first (two judges may ask the same question); `first_logprobs` is JSON,
-    the alternatives of the first token with their log probabilities.
+    the alternatives of the first token with their log probabilities; `prompt_logprobs`, where they
+    were asked for, is JSON too: for each token of the prompt its id and log probability, null for
+    the first.
     """
 
     request_id = dy.String(primary_key=True, min_length=1)
@@ -148,6 +150,7 @@ class Answers(Row):
     tokens_out = dy.Int64(nullable=True, min=0)
     logprob = dy.Float64(nullable=True)
     first_logprobs = dy.String(nullable=True)
+    prompt_logprobs = dy.String(nullable=True)
     seconds = dy.Float64(nullable=True, min=0)
 
 

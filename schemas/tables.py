@@ -20,7 +20,8 @@ is opened, with null in its rows; a newer one is refused.
 2: `imports` has revision, settings and category.
 3: `answers` and `attributes`; `judgments` has gold.
 4: `imports` has judgment_ids.
-5: `batches`, `releases`, `standings`; `reviews` has question, role and what follows.
+5: `answers` has prompt_logprobs; `reviews` has question, role and more; `batches`, `releases`,
+   `standings`.
 """
 
 TABLES: dict[str, type[Row]] = {

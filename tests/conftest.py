@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +107,20 @@ def run_assay(
         cwd=cwd or ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
+
+
+def run_here(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line in this process: what it says and how it ends, without the seconds that
+    a process of its own takes to start. Not for what runs a flow."""
+    from flows import cli
+
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    command = ["assay", *map(str, arguments)]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for name in ("gc.set_threshold", "atexit.register"):  # they are for a process of its own
+            patch.setattr(f"flows.cli.{name}", lambda *_: None)
+        patch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    said = (stream.buffer.getvalue().decode() for stream in (out, err))
+    return subprocess.CompletedProcess(command, ended.value.code, *said)

@@ -2,7 +2,8 @@
 
 It answers every request after `delay_ms` with a text (or a choice) that follows from the request,
 so that two runs get the same answers, and counts what it was asked. Faults are chosen by the hash
-of the conversation, so they hit the same prompts every time. `python -m tests.stub_server JSON`.
+of the conversation, so they hit the same prompts every time. With `judges` it is a judge with a
+mind of its own: see `tests.stub_judge`. `python -m tests.stub_server JSON`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.stub_judge import fill_form, prefer_first
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -31,8 +34,9 @@ class Faults:
     """What goes wrong: shares of conversations, the status they get, and what comes instead.
 
     `always_rate` fails each time, `once_rate` the first time; `garbage` answers no JSON;
-    `wrong_format` of the conversations get a choice that was not offered; `hang` never answers;
-    `break_contains` breaks the connection; `odd_contains` answers JSON of another shape.
+    `wrong_format` of the conversations get a choice that was not offered; `hang` never answers,
+    nor do conversations with `hang_contains`; `break_contains` breaks the connection;
+    `odd_contains` answers JSON of another shape. `judges` is no fault, see above.
     """
 
     delay_ms: float = 0.0
@@ -42,11 +46,13 @@ class Faults:
     retry_after: str | None = None
     garbage: bool = False
     hang: bool = False
+    judges: bool = False
     wrong_format_rate: float = 0.0
     log: str | None = None
     always_count: int = 0
     wrong_format_contains: str | None = None
     fail_contains: str | None = None
+    hang_contains: str | None = None
     break_contains: str | None = None
     odd_contains: str | None = None
 
@@ -118,7 +124,7 @@ class _State:
         faults = self.faults
         if faults.delay_ms:
             await asyncio.sleep(faults.delay_ms / 1000)
-        if faults.hang:
+        if faults.hang or self._concerns(faults.hang_contains, raw):
             await asyncio.sleep(3600)
         if faults.garbage:
             return web.Response(body=b"<html>oops", content_type="application/json")
@@ -133,21 +139,29 @@ class _State:
         if fails:
             headers = {"Retry-After": faults.retry_after} if faults.retry_after else {}
             return web.json_response({"error": "as asked"}, status=faults.status, headers=headers)
-        return web.json_response(self._complete(body, talk, key))
+        answer = self._complete(body, talk, key)
+        if "prompt_logprobs" in body:
+            answer["prompt_logprobs"] = _read_prompt(body)
+        return web.json_response(answer)
 
     def _complete(self, body: dict[str, Any], talk: str, key: str) -> dict[str, Any]:
         choices = body.get("structured_outputs", {}).get("choice")
+        schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
+        shown = str(body["messages"][0]["content"]) if self.faults.judges else ""
         logprobs = None
         wrong = _share(talk, "wrong") < self.faults.wrong_format_rate
         marker = self.faults.wrong_format_contains
         wrong |= marker is not None and marker in talk
         if choices:
-            p = 0.05 + 0.9 * _share(talk, "choice")
+            p = prefer_first(shown)
+            p = 0.05 + 0.9 * _share(talk, "choice") if p is None else p
             text = choices[0] if p >= 0.5 else choices[1]
             tops = [_top(choices[0], p), _top(choices[1], 1 - p)]
             if wrong:
                 text, tops = "neither, sorry", [_top("neither", 1.0)]
             logprobs = {"content": [{**_top(text, max(p, 1 - p)), "top_logprobs": tops}]}
+        elif schema and self.faults.judges:
+            text = json.dumps(fill_form(schema, shown))
         else:
             words = " ".join(f"w{key[i : i + 2]}" for i in range(0, 24, 2))
             text = f"An answer of {words}."
@@ -186,6 +200,23 @@ def _top(token: str, p: float) -> dict[str, Any]:
     import math
 
     return {"token": token, "logprob": math.log(p)}
+
+
+def _read_prompt(body: dict[str, Any]) -> list[dict[str, Any] | None]:
+    """As vLLM does: each token of the prompt (here a word) with a log probability that follows from
+    the model and what stands before it; none for the first."""
+    text = "".join(f"<{one['role']}> {one['content']} <end> " for one in body["messages"])
+    if body.get("continue_final_message"):
+        text = text.removesuffix(" <end> ")
+    if body.get("add_generation_prompt", True):
+        text += "<assistant>"
+    words = text.split()
+    tokens: list[dict[str, Any] | None] = [None]
+    for place, word in enumerate(words[1:], start=1):
+        before = " ".join([body["model"], *words[: place + 1]])
+        told = {"logprob": -0.1 - _share(before, "token"), "rank": 1, "decoded_token": word}
+        tokens.append({str(int(_share(word, "id") * 2**31)): told})
+    return tokens
 
 
 async def _serve(faults: Faults) -> None:

@@ -106,7 +106,8 @@ def read_criterion(entry: Any) -> Criterion:
 def read_scores(text: str, criteria: Sequence[Criterion]) -> tuple[tuple[float, str], ...]:
     """The score (of the response shown first) and the evidence of each criterion, in their order.
 
-    An entry is found by its number, its title, or its place in a list, and may be a bare score.
+    An entry is found by its number or its title, and may be then a bare score; or by its place in a
+    list that has as many objects as there are criteria. (A list of numbers may be the scale.)
 
     Raises:
         Unreadable: no such JSON, or a criterion without a score from -2 to 2: none is made up.
@@ -114,14 +115,14 @@ def read_scores(text: str, criteria: Sequence[Criterion]) -> tuple[tuple[float, 
     content = read_json(text)
     if isinstance(content, dict) and isinstance(content.get("scores"), dict | list):
         content = content["scores"]
-    found = []
-    for place, criterion in enumerate(criteria):
-        if isinstance(content, list):
-            entry = content[place] if place < len(content) else None
-        else:
-            entry = content.get(str(place + 1), content.get(criterion.title))
-        found.append(_read_score(entry, place + 1))
-    return tuple(found)
+    if isinstance(content, list):
+        if len(content) != len(criteria) or not all(isinstance(one, Mapping) for one in content):
+            raise Unreadable(f"a list that is not one object for each of {len(criteria)} criteria")
+        content = {str(number): entry for number, entry in enumerate(content, start=1)}
+    return tuple(
+        _read_score(content.get(str(number), content.get(criterion.title)), number)
+        for number, criterion in enumerate(criteria, start=1)
+    )
 
 
 def _read_score(entry: Any, number: int) -> tuple[float, str]:

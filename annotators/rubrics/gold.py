@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def read_gold(file: Path) -> list[GoldPair]:
 
     Raises:
         GoldBroken: cannot be read, or a line without a prompt, two distinct responses or an
-            opinion.
+            opinion, or with opinions that disagree on which response is better.
     """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -92,12 +93,17 @@ def _read_pair(row: Mapping[str, Any]) -> GoldPair:
 
 
 def _read_opinion(row: Mapping[str, Any]) -> float:
+    """The first of what a line says; all must name the same side."""
+    said: list[float] = []
     if row.get("p_a") is not None:
-        p_a = float(row["p_a"])
-        if not 0 <= p_a <= 1:
-            raise ValueError(f"p_a must be from 0 to 1, not {p_a}")
-        return p_a
+        said.append(float(row["p_a"]))
     if row.get("verdict") is not None:
-        return VERDICTS[str(row["verdict"]).strip().lower()]
-    a, b = float(row["score_a"]), float(row["score_b"])
-    return 0.5 if a == b else float(a > b)
+        said.append(VERDICTS[str(row["verdict"]).strip().lower()])
+    if not said or row.get("score_a") is not None or row.get("score_b") is not None:
+        gap = float(row["score_a"]) - float(row["score_b"])
+        said.append(gap if math.isnan(gap) else (1 + (gap > 0) - (gap < 0)) / 2)
+    if not all(0 <= p_a <= 1 for p_a in said):
+        raise ValueError(f"p_a must be from 0 to 1 and scores numbers, not {said}")
+    if len({(p_a > 0.5) - (p_a < 0.5) for p_a in said}) > 1:
+        raise ValueError("p_a, verdict and the scores disagree on which response is better")
+    return said[0]

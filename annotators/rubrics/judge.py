@@ -32,12 +32,14 @@ from engines.models import ResolvedModel
 from schemas.ids import make_id
 
 INTENT_TOKENS = 96
+GATES = 2  # raised where what is decided without a model would be decided otherwise
 
 
 @dataclass(frozen=True)
 class RubricTemplates:
-    """What the judge says at each step. Up to the end of the second response, `criteria` and
-    `scores` must render the same text, so that a server with a prefix cache reads it once."""
+    """What the judge says at each step. All three begin with the same instructions, and up to the
+    end of the second response `criteria` and `scores` of written criteria render the same text, so
+    that a server with a prefix cache reads it once."""
 
     intent: str
     criteria: str
@@ -65,10 +67,11 @@ def load_rubric_templates(base: Path | None = None) -> RubricTemplates:
 class RubricJudge:
     """A judge of pairs by stated criteria.
 
-    `rubrics`: that of the prompt's category is taken, else that for `*`. With `adapt` the model
-    reads the intent and writes the criteria of each pair, two calls more; without it the rubric's
-    own criteria are scored, one call an order. It writes `least` to `most` criteria. `orders` as of
-    the pairwise judge. `max_tokens` bounds the criteria, and the scores of one order.
+    `rubrics`: one alone holds for every prompt; of several that of the prompt's category is taken,
+    else that for `*`. With `adapt` the model reads the intent and writes the criteria of each pair,
+    two calls more; without it the rubric's own criteria are scored, one call an order. It writes
+    `least` to `most` criteria. `orders` as of the pairwise judge. `max_tokens` bounds the criteria,
+    and the scores of one order.
     """
 
     model: ResolvedModel
@@ -100,6 +103,7 @@ class RubricJudge:
             "orders": self.orders,
             "adapt": [self.least, self.most] if self.adapt else None,
             "max_tokens": self.max_tokens,
+            "gates": GATES,
         }
 
     def talk(self, item: Item) -> Talk[list[Row]]:
@@ -109,7 +113,8 @@ class RubricJudge:
         decision = decide_by_gate(item)
         if decision is not None:
             return [self._note_decision(item, decision)]
-        rubric = choose_rubric(self.rubrics, item.category)
+        alone = len(self.rubrics) == 1
+        rubric = self.rubrics[0] if alone else choose_rubric(self.rubrics, item.category)
         request = read_request(item.messages)
         checks = check_pair(rubric.criteria, request, item.contents[0], item.contents[1])
         orders = choose_orders(self.orders, item)

@@ -1,13 +1,12 @@
 """Content moderation: does a response break a written policy, and under which version of it.
 
-The policy's text, version and hash stand in every judgment, and in the annotator's name: a new
-version is another annotator, so its judgments are wanted anew, and those of the old one can be
-found (`find_stale`).
+The policy's text, version and hash stand in every judgment, its name and version in the annotator's
+name: a new version is another annotator, so its judgments are wanted anew, and those of the old one
+are stale (`tabulate_policies`).
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from annotators.asking import Asked, ask, make_request
-from annotators.rubrics.deciding import make_decision, read_decision
+from annotators.deciding import make_decision, read_decision
 from annotators.rubrics.rubric import STRICT, load_strictly
 from annotators.talk import Item, Row, Talk, make_row, name_annotator, say_failure, together
 from annotators.templates import hash_templates, load_template, render_prompt, render_template
@@ -26,6 +25,15 @@ from schemas.ids import make_id
 
 DECIDE = "Does the answer break the policy? Reply with Yes or No."
 BREAKS, KEEPS = "breaks", "keeps"
+KNOWN = ("policy", "version", "hash", "label")
+POLICIES = {
+    "policy": pl.String,
+    "version": pl.Int64,
+    "annotator": pl.String,
+    "judged": pl.Int64,
+    "broken": pl.Int64,
+    "stale": pl.Boolean,
+}
 
 
 class PolicyError(AssayError, ValueError):
@@ -101,7 +109,7 @@ class PolicyJudge:
     def talk(self, item: Item) -> Talk[list[Row]]:
         """A row for each response of the item: `criterion` is the policy's name, `score` the
         probability that the response breaks it, `critique` the rationale; `detail` has the label,
-        and the policy's name, version and hash."""
+        and the policy's name, version, hash and text."""
         responses = zip(item.response_ids, item.contents, strict=True)
         rows = yield from together([self._judge(item, *response) for response in responses])
         return rows
@@ -121,6 +129,7 @@ class PolicyJudge:
             "policy": self.policy.name,
             "version": self.policy.version,
             "hash": self.policy.hash,
+            "text": self.policy.text,
         }
         about: dict[str, Any] = {
             "response": response,
@@ -150,18 +159,42 @@ class PolicyJudge:
         )
 
 
-def find_stale(judgments: pl.DataFrame, policy: Policy) -> pl.DataFrame:
-    """The rows of `judgments` that were made under another version of `policy`, or under its text
-    as it was before somebody changed it without a new version."""
-    stale = [_is_stale(detail, policy) for detail in judgments["detail"]]
-    return judgments.filter(pl.Series(stale, dtype=pl.Boolean))
+def tabulate_policies(judgments: pl.DataFrame) -> pl.DataFrame:
+    """What was found under each policy, and what of it is stale.
 
+    Stale is what was judged under another version than the newest that the judgments know, or,
+    where somebody changed the text without a new version, under another text than the latest.
 
-def _is_stale(detail: str | None, policy: Policy) -> bool:
-    try:
-        found = json.loads(detail or "{}")
-    except ValueError:
-        return False
-    if not isinstance(found, dict) or found.get("policy") != policy.name:
-        return False
-    return bool(found.get("hash") != policy.hash)
+    Args:
+        judgments: rows of the table; those of `PolicyJudge` count.
+
+    Returns:
+        A row for each annotator: policy, version, annotator, judged (valid judgments), broken
+        (those that say that the policy is), stale (true where all of them are); by name, the
+        newest first.
+    """
+    known = {name: pl.col("detail").str.json_path_match(f"$.{name}") for name in KNOWN}
+    rows = (
+        judgments.filter(pl.col("annotator").str.starts_with("policy-"))
+        .with_columns(**known)
+        .with_columns(pl.col("version").cast(pl.Int64))
+        .filter(pl.col("hash").is_not_null())
+    )
+    newest = (
+        rows.group_by("policy", "version", "hash")
+        .agg(pl.col("created_at").max())
+        .sort("version", "created_at", "hash")
+        .group_by("policy", maintain_order=True)
+        .agg(newest=pl.col("hash").last())
+    )
+    return (
+        rows.join(newest, on="policy")
+        .group_by("policy", "version", "annotator")
+        .agg(
+            judged=pl.col("valid").sum(),
+            broken=(pl.col("valid") & (pl.col("label") == BREAKS)).sum(),
+            stale=(pl.col("hash") != pl.col("newest")).any(),
+        )
+        .sort("policy", "version", "annotator", descending=[False, True, False])
+        .select(pl.col(name).cast(dtype) for name, dtype in POLICIES.items())
+    )

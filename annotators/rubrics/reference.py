@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from functools import cache
 
 from annotators.answers import find_answer
-from annotators.rubrics.gates import check_not_empty, contains
+from annotators.rubrics.gates import check_not_empty
 from annotators.talk import Item
 from annotators.verifiers import Check, Verdict, verify_responses
 
-SHORT_WORDS = 6
+CLOSED = (frozenset("abcdefghij"), frozenset(("yes", "no")), frozenset(("true", "false")))
 
 
 @dataclass(frozen=True)
@@ -55,20 +55,21 @@ def score_by_reference(answer: str, content: str) -> float | None:
 
     A final answer that is the reference, but for case, white space and the punctuation around it,
     is right. A reference that is mathematics (a number or a formula, no words) is compared as such
-    by math-verify in the verifiers' process. A short reference in words that stands nowhere in the
-    response makes it wrong (a synonym is not recognised). All else tells nothing.
+    by math-verify in the verifiers' process. A reference that is one of a closed set (yes and no,
+    true and false, the letters of options) makes a final answer wrong that is another of them. All
+    else tells nothing: other words may mean the same (a synonym, another spelling or language), and
+    a judge that is shown the reference can tell where a comparison of texts cannot.
     """
     wanted = _normalise(answer)
     if not wanted:
         return None
-    if wanted == _normalise(find_answer(content)):
+    said = _normalise(find_answer(content))
+    if wanted == said:
         return 1.0
     if re.search(r"\d", answer):
         is_formula = "\\" in answer or not re.search(r"[^\W\d_]{3}", answer)
         return _verify(answer, content).score if is_formula else None
-    if len(wanted.split()) > SHORT_WORDS or contains(_normalise(content), wanted):
-        return None
-    return 0.0
+    return 0.0 if any({wanted, said} <= words for words in CLOSED) else None
 
 
 def _normalise(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from annotators.asking import Asked, ask
-from annotators.rubrics.deciding import make_decision, read_decision
+from annotators.deciding import make_decision, read_decision
 from annotators.rubrics.rubric import STRICT, load_strictly
 from annotators.talk import Item, Row, Talk, make_row, name_annotator, together
 from annotators.templates import hash_templates, load_template, render_prompt, render_template
@@ -24,6 +24,7 @@ from engines.models import ResolvedModel
 from schemas.errors import AssayError
 
 COUNTS = {
+    "annotator": pl.String,
     "failure_class": pl.String,
     "checked": pl.Int64,
     "found": pl.Int64,
@@ -180,55 +181,47 @@ class FailureChecker:
 
 
 def count_failures(
-    judgments: pl.DataFrame,
-    taxonomy: Taxonomy,
-    labels: pl.DataFrame | None = None,
-    threshold: float = 0.5,
+    judgments: pl.DataFrame, labels: pl.DataFrame | None = None, threshold: float = 0.5
 ) -> pl.DataFrame:
     """Failures by class, and how far to trust that.
 
     Args:
-        judgments: rows of a `FailureChecker`; those that are not valid are left out. A response
-            has a failure of a class where a sub-class has a score of at least `threshold`.
+        judgments: rows of the table; the valid ones of `FailureChecker` count. A response has a
+            failure of a class where a sub-class has a score of at least `threshold`.
         labels: what people found: `response_id` and `failure_class`, a row for each class that a
             response has, and one with null where it has none.
 
     Returns:
-        A row for each class: failure_class, checked (responses with a valid row), found, share,
-        labelled (checked responses with a label), precision and recall over those. A share of
-        nothing is null.
+        A row for each annotator and class, by name: annotator, failure_class, checked (responses
+        with a valid row), found, share, labelled (checked responses with a label), precision and
+        recall over those. A share of nothing is null.
     """
-    class_of = {failure.name: group.name for group, failure in taxonomy}
     if labels is None:
         labels = pl.DataFrame(schema={"response_id": pl.String, "failure_class": pl.String})
-    truth = set(labels.drop_nulls("failure_class").select("response_id", "failure_class").rows())
-    known = set(labels["response_id"])
-    worst: dict[str, dict[str, float]] = {group.name: {} for group in taxonomy.classes}
-    rows = judgments.filter(pl.col("valid") & pl.col("criterion").is_in(list(class_of)))
-    for response, failure, score in rows.select("response_a", "criterion", "score").iter_rows():
-        seen = worst[class_of[failure]]
-        seen[response] = max(score, seen.get(response, 0.0))
-    counted = [_count_class(*one, truth, known, threshold) for one in worst.items()]
-    return pl.DataFrame(counted, schema=COUNTS, orient="row")
-
-
-def _count_class(
-    name: str,
-    scores: dict[str, float],
-    truth: set[tuple[str, str]],
-    known: set[str],
-    threshold: float,
-) -> tuple[Any, ...]:
-    found = {response for response, score in scores.items() if score >= threshold}
-    judged = scores.keys() & known
-    true = {response for response in judged if (response, name) in truth}
-    hits = len(found & true)
+    named = labels.rename({"response_id": "response_a"})
+    known = named.select("response_a", labelled=pl.lit(True)).unique()
+    truth = named.drop_nulls().with_columns(true=pl.lit(True)).unique()
+    found, labelled, true = (pl.col(name) for name in ("found", "labelled", "true"))
+    shares = {
+        "share": (found.sum(), pl.len()),
+        "precision": ((found & true).sum(), (found & labelled).sum()),
+        "recall": ((found & true).sum(), true.sum()),
+    }
     return (
-        name,
-        len(scores),
-        len(found),
-        len(found) / len(scores) if scores else None,
-        len(judged),
-        hits / len(found & judged) if found & judged else None,
-        hits / len(true) if true else None,
+        judgments.filter(pl.col("valid") & pl.col("annotator").str.starts_with("failures-"))
+        .with_columns(failure_class=pl.col("detail").str.json_path_match("$.class"))
+        .group_by("annotator", "failure_class", "response_a")
+        .agg(found=pl.col("score").max() >= threshold)
+        .join(known, on="response_a", how="left")
+        .join(truth, on=["response_a", "failure_class"], how="left")
+        .with_columns(labelled.fill_null(False), true.fill_null(False))
+        .group_by("annotator", "failure_class")
+        .agg(
+            checked=pl.len(),
+            found=found.sum(),
+            labelled=labelled.sum(),
+            **{name: pl.when(of > 0).then(part / of) for name, (part, of) in shares.items()},
+        )
+        .select(pl.col(name).cast(dtype) for name, dtype in COUNTS.items())
+        .sort("annotator", "failure_class")
     )

@@ -10,14 +10,18 @@ is kept only if both views agree and both majorities are large enough.
 from __future__ import annotations
 
 import re
+from collections import Counter
+from decimal import Decimal
 
 import polars as pl
 
+from annotators.answers import find_answer
 from annotators.signals.rows import SignalUnusable, check_columns, make_score_row, name_signal
 from annotators.talk import Row
 
 ROLLOUTS = ("prompt_id", "response_id", "answer")
 VIEWS = ("prompt_id", "paraphrase_id")
+PROMPTS = ("prompt_id", "parent_id", "messages")
 _NUMBER = re.compile(r"(?:(?<![\w.)])[-−])?(?:\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)")
 _WORDS = {
     "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
@@ -56,6 +60,53 @@ def explain_paraphrase(prompt: str, paraphrase: str) -> str | None:
         return "numbers_added"
     asks = bool(_ASKS.search(prompt.lower()))
     return "question_lost" if asks and not _ASKS.search(paraphrase.lower()) else None
+
+
+def find_views(prompts: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The questions of which there is a paraphrase: a prompt whose parent is among the prompts, and
+    that `explain_paraphrase` finds no fault with. Of several to one question the first by id.
+
+    Args:
+        prompts: prompt_id, parent_id (null of most), messages.
+
+    Returns:
+        prompt_id, paraphrase_id; and how many of those with a parent are in no view, by reason:
+        `no_original`, `further_paraphrase` or what `explain_paraphrase` says.
+
+    Raises:
+        SignalUnusable: a column is missing.
+    """
+    check_columns(prompts, PROMPTS, "prompts")
+    texts = {
+        prompt_id: "\n".join(message["content"] for message in messages)
+        for prompt_id, messages in prompts.select("prompt_id", "messages").iter_rows()
+    }
+    children = prompts.filter(pl.col("parent_id").is_not_null()).sort("prompt_id")
+    rows: list[tuple[str, str]] = []
+    taken: set[str] = set()
+    left_out: Counter[str] = Counter()
+    for prompt_id, parent_id in children.select("prompt_id", "parent_id").iter_rows():
+        fault = "no_original"
+        if parent_id in texts:
+            fault = explain_paraphrase(texts[parent_id], texts[prompt_id]) or ""
+        if not fault and taken & {prompt_id, parent_id}:
+            fault = "further_paraphrase"
+        if fault:
+            left_out[fault] += 1
+            continue
+        taken |= {prompt_id, parent_id}
+        rows.append((parent_id, prompt_id))
+    return pl.DataFrame(rows, dict.fromkeys(VIEWS, pl.String), orient="row"), dict(left_out)
+
+
+def read_answer(content: str) -> str | None:
+    """The final answer of a response, written so that equal answers are equal texts: without case
+    and extra spaces, and a number without commas and idle zeros. None where there is none."""
+    text = " ".join(find_answer(content).casefold().split())
+    if _NUMBER.fullmatch(text):
+        number = Decimal(text.replace(",", "").replace("−", "-"))
+        return format(number.normalize(), "f") if number else "0"
+    return text or None
 
 
 def label_views(rollouts: pl.DataFrame, views: pl.DataFrame, *, tau: float) -> pl.DataFrame:

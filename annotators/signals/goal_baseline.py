@@ -88,6 +88,12 @@ def score_texts(
     return scores
 
 
+def name_goal(goal: str, baseline: str, *, alpha: float, model: str = MINILM) -> str:
+    """The annotator of these settings."""
+    specification = {"goal": goal, "baseline": baseline, "alpha": alpha, "model": model}
+    return name_signal("goal-baseline", specification, model=model)
+
+
 def make_goal_rows(
     responses: pl.DataFrame,
     scores: ArrayLike,
@@ -109,8 +115,7 @@ def make_goal_rows(
         SignalUnusable: a column is missing.
     """
     check_columns(responses, ("prompt_id", "response_id"), "responses")
-    specification = {"goal": goal, "baseline": baseline, "alpha": alpha, "model": model}
-    annotator = name_signal("goal-baseline", specification, model=model)
+    annotator = name_goal(goal, baseline, alpha=alpha, model=model)
     pairs = responses.select("prompt_id", "response_id").iter_rows()
     return [
         make_score_row(

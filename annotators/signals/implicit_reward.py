@@ -146,6 +146,12 @@ def find_begin(whole: PromptTokens, opening: PromptTokens, spare: int) -> int | 
     return shared if shared >= max(len(opening) - spare, 1) else None
 
 
+def name_implicit(teacher: ResolvedModel, reference: ResolvedModel, *, scale: float = 1.0) -> str:
+    """The annotator of these models and of this lambda."""
+    specification = {"teacher": teacher.policy, "reference": reference.policy, "lambda": scale}
+    return name_signal("implicit-reward", specification, model=teacher.policy)
+
+
 def make_implicit_row(
     item: Item,
     teacher: ResolvedModel,
@@ -168,11 +174,7 @@ def make_implicit_row(
     Raises:
         SignalUnusable: lambda is not above 0.
     """
-    annotator = name_signal(
-        "implicit-reward",
-        {"teacher": teacher.policy, "reference": reference.policy, "lambda": scale},
-        model=teacher.policy,
-    )
+    annotator = name_implicit(teacher, reference, scale=scale)
     score, reason, detail = None, None, None
     try:
         ours, theirs = read_logprobs(heard_teacher), read_logprobs(heard_reference)

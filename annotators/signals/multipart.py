@@ -57,10 +57,11 @@ def score_parts(responses: pl.DataFrame, weights: Mapping[str, float]) -> pl.Dat
     """Score the parts apart and together.
 
     A part applies to a prompt whose truth is known: the label where `label_true` is not null, the
-    place where the true lines or spans are neither null nor empty, the analysis where it weighs
-    anything or was scored. A part that applies and is not there (unreadable in the response, or
-    without a judge's score) is missing: it is null, never 0, and so is `combined` if its weight is
-    not 0. (An empty list is an answer, "nowhere", and scores 0.)
+    place where the true lines or spans are not null and cover something, the analysis where it
+    weighs anything or was scored. A part that applies and is not there (unreadable in the response,
+    such as a span that ends before it starts, or without a judge's score) is missing: it is null,
+    never 0, and so is `combined` if its weight is not 0. (An empty list is an answer, "nowhere",
+    and scores 0.)
 
     Args:
         responses: prompt_id, response_id, label_said, label_true (compared as text, without
@@ -73,21 +74,19 @@ def score_parts(responses: pl.DataFrame, weights: Mapping[str, float]) -> pl.Dat
         weight of the parts that apply), missing (names of parts).
 
     Raises:
-        SignalUnusable: a column is missing, a weight is unknown, below 0 or all are 0, or an
-            analysis lies outside [0, 1].
+        SignalUnusable: a column is missing, a weight is unknown, below 0 or all are 0, a true line
+            or span is none, or an analysis lies outside [0, 1].
     """
     said_name, true_name = _find_places(responses)
     check_columns(responses, COLUMNS, "responses")
     weights = _check_weights(weights)
-    overlap = overlap_lines if said_name == "lines_said" else overlap_spans
     rows = []
     for row in responses.iter_rows(named=True):
         parts: dict[str, float | None] = {}
         if row["label_true"] is not None:
             parts["label"] = _match_labels(row["label_said"], row["label_true"])
         if row[true_name]:
-            said = row[said_name]
-            parts["location"] = None if said is None else overlap(said, row[true_name])
+            parts |= _score_place(row[said_name], row[true_name], said_name, row["response_id"])
         if row["analysis"] is not None or weights["analysis"] > 0:
             parts["analysis"] = _check_analysis(row["analysis"], row["response_id"])
         rows.append(
@@ -162,6 +161,30 @@ def _check_weights(weights: Mapping[str, float]) -> dict[str, float]:
     ):
         raise SignalUnusable(f"weights must be 0 or more, and one above 0; they are {weights}")
     return {name: float(weights.get(name, 0.0)) for name in PARTS}
+
+
+def _score_place(
+    said: list[Any] | None, true: list[Any], said_name: str, response_id: str
+) -> dict[str, float | None]:
+    """The part `location`, or no part where the truth covers nothing."""
+    lines = said_name == "lines_said"
+    if not _is_readable(true, lines):
+        raise SignalUnusable(f"the truth of response {response_id} is no list of places: {true}")
+    if not lines and not _measure(_merge_spans(true)):
+        return {}
+    if said is None or not _is_readable(said, lines):
+        return {"location": None}
+    return {"location": overlap_lines(said, true) if lines else overlap_spans(said, true)}
+
+
+def _is_readable(places: list[Any], lines: bool) -> bool:
+    """Whether each place is a line, or a span that does not end before it starts."""
+    if lines:
+        return None not in places
+    return all(
+        span is not None and len(span) == 2 and None not in span and span[0] <= span[1]
+        for span in places
+    )
 
 
 def _match_labels(said: Any, true: Any) -> float | None:

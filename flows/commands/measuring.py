@@ -14,15 +14,17 @@ from flows.options import command_options, show_example
     "gold_from",
     multiple=True,
     metavar="ANNOTATOR",
-    help="Whose majority is the truth; may be given several times [default: what is recorded as "
-    "gold and our own people, else the people of imported pools].",
+    help="Ask what if: whose majority is taken for the truth; may be given several times. Such "
+    "cards are shown and not kept, so that no label changes [default: what is recorded as gold and "
+    "our own people, else the people of imported pools].",
 )
 def reliability(lake: str, as_json: bool, gold_from: tuple[str, ...]) -> None:
     """Measure every annotator against gold, and keep the cards; no model is called.
 
     Order flips, a taste for the first place or for length, answers that could not be read,
     accuracy and calibration by category, what errors judges share, tokens and seconds a label; and
-    which judges, samples and orders gold recommends.
+    which judges, samples and orders gold recommends. Also preference cycles, stale judgments of
+    policies, and failures found.
     """
     from flows.console import print_json
     from pipelines.label.reliability import measure_annotators, record_cards
@@ -32,7 +34,8 @@ def reliability(lake: str, as_json: bool, gold_from: tuple[str, ...]) -> None:
 
     with open_lake(lake, create=False) as opened:
         found = measure_annotators(opened, gold_from)
-        record_cards(opened, new_run(), found)
+        if not gold_from:
+            record_cards(opened, new_run(), found)
     if as_json:
         print_json(found.to_json())
     else:

@@ -12,6 +12,7 @@ HELP = {
     "synthesise": (("synthesise", "grow"), "Make the prompts of RECIPE that the lake lacks."),
     "rollouts": (("rollouts", "filter_responses", "verify"),
                  "Sample, clean and verify the responses of RECIPE."),
+    "signals": (("signals",), "Compute the signals of RECIPE that the lake lacks."),
     "judge": (("attributes", "judge"),
               "Ask the judges of RECIPE about every pair no verifier decides."),
     "label": (("label", "review_queue"), "Apply the label policy of RECIPE; queue the undecided."),
@@ -26,7 +27,7 @@ ADDED = ("calls", "reused", "remaining", "tokens_in", "tokens_out", "made", "inv
 
 
 def _make_command(name: str, steps: tuple[str, ...], text: str) -> click.Command:
-    calls = {"synthesise", "rollouts", "judge"}
+    calls = {"synthesise", "rollouts", "signals", "judge"}
 
     @click.command(name, help=f"{text}\n\nRECIPE is a file or a recipe's name.",
                    epilog=show_example(f"assay {name} quickstart --lake ./lake"))  # fmt: skip

@@ -48,7 +48,7 @@ def load_pairwise(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> P
     file = find_asset(spec.template or "judges/pairwise.jinja", base)
     return PairwiseJudge(
         model,
-        load_template(file, shows, reference=None, reason=False),
+        load_template(file, shows, reference=None, reason=spec.mode == "reason"),
         mode=spec.mode,
         k=spec.k or 1,
         temperature=spec.temperature or 0.0,
@@ -62,7 +62,7 @@ def _load_yes_prob(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> 
     file = find_asset(spec.template or "judges/yes_prob.jinja", base)
     return YesProbJudge(
         model,
-        load_template(file, shows, reference=None, reason=False, criteria=None),
+        load_template(file, shows, reference=None, reason=spec.mode == "reason", criteria=None),
         criteria=spec.criteria,
         orders=spec.orders,
         reason=spec.mode == "reason",
@@ -71,17 +71,23 @@ def _load_yes_prob(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> 
 
 
 def _load_generative(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> Judge:
+    shows, known = ("prompt", "responses"), {"reference": None}
     file = find_asset(spec.template or "judges/generative.jinja", base)
-    known = {"reference": None, "count": 2, "structured": True, "responses": ["⟦1⟧", "⟦2⟧"]}
-    meta = find_asset("judges/generative_meta.jinja", base).read_text(encoding="utf-8")
+    template = load_template(file, shows, **known, count=2, structured=model.spec.structured)
+    meta = None
+    if spec.meta:
+        file = find_asset("judges/generative_meta.jinja", base)
+        meta = MetaFilter(load_template(file, (*shows, "critique", "scores"), **known))
+    temperature = SAMPLE_TEMPERATURE if spec.temperature is None else spec.temperature
+    greedy = 2 if spec.orders == "both" else 1  # one an order: more would be the same again
     return GenerativeJudge(
         model,
-        load_template(file, ("prompt",), **known),
-        k=spec.k or SAMPLES,
-        temperature=SAMPLE_TEMPERATURE if spec.temperature is None else spec.temperature,
+        template,
+        k=spec.k or (SAMPLES if temperature > 0 else greedy),
+        temperature=temperature,
         max_tokens=spec.max_tokens or MAX_TOKENS[spec.method],
         orders=spec.orders,
-        meta=MetaFilter(meta) if spec.meta else None,
+        meta=meta,
     )
 
 
@@ -98,7 +104,7 @@ def _load_rubric(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> Ju
 
 
 def _load_ranking(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> Judge:
-    return GroupRanker(load_pairwise(spec, model, base), spec.topology, spec.budget)
+    return GroupRanker(load_pairwise(spec, model, base), spec.topology, spec.budget, spec.fit)
 
 
 def _load_policy(spec: JudgeSpec, model: ResolvedModel, base: Path | None) -> Judge:

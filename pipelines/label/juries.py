@@ -1,20 +1,31 @@
 """Label policies that weigh everybody against everybody: juries of people and machines.
 
 They take and give what the policies of `pipelines.label.policies` do, but a label depends on what
-was said of all pairs at once, for that is what each voice has earned its weight with. Every
-annotator has one voice a pair: the mean of its orders and samples, a judge's only where both orders
-are there; a verifier's where it tells one response from the other. Ties are a class of their own.
+was said of all pairs at once, for that is what each voice has earned its weight with.
 
-What a recorder vouches for, and what our own people say, is gold here: it decides its pair
-(`gold_first`, `weighted_vote`) or is one more voice that learns from the others (`dawid_skene`).
+Whoever speaks is first asked for one word a pair: the mean of an annotator's orders and samples, a
+judge's only where both orders are there; a verifier's where it tells one response from the other.
+The judges of one model then have one voice together, what most of them say (a draw is a tie), so
+that a model asked in three ways does not outvote another: self-consistency within each model, then
+a merge across models (Skywork-Reward-V2, 2507.01352, section 3; its code is not public, this is a
+re-implementation). Ties are a class of their own.
+
+What a recorder vouches for, and what our own people say, is gold here: it decides its pair, or
+(with `dawid_skene`) what our people say is one more voice that learns from the others. What nobody
+but an imported pool says stays a candidate, whatever the jury makes of it.
 """
 
 from __future__ import annotations
 
 import polars as pl
 
-from annotators.consensus import fit_consensus, vote_majority, vote_weighted
-from annotators.votes import call_label, unite_orders
+from annotators.consensus import (
+    fit_consensus,
+    measure_accuracies,
+    vote_majority,
+    vote_weighted,
+)
+from annotators.votes import call_label, count_labels, lead_label
 from pipelines.label.policies import (
     DIGITS,
     LABEL_SCHEMA,
@@ -25,6 +36,8 @@ from pipelines.label.policies import (
 )
 
 CONSENSUS = "consensus"
+# a judge of ours can still be asked in the other order; what a pool records stays as it is
+LACKS_ORDER = (pl.col("voice") == "llm") & (pl.col("orders") < 2)
 
 
 def dawid_skene(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) -> pl.DataFrame:
@@ -51,38 +64,48 @@ def gold_first(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) -
 
 
 def weighted_vote(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) -> pl.DataFrame:
-    """Votes weighed by the log odds of each annotator's accuracy on gold (people and what is
-    recorded as gold; where there is none, on the majority)."""
+    """Votes weighed by the log odds of each voice's accuracy on gold (people and what is recorded
+    as gold), or, where that says nothing of any of them, on the majority. A voice that nothing
+    measures weighs as one that is right 0.7 of the time."""
     opinions = _collect(pairs, judgments)
     is_gold = pl.col("voice").is_in(["gold", "human"])
     gold = opinions.filter(is_gold)
     votes = _make_votes(opinions.filter(~is_gold))
-    truth = _settle(gold) if len(gold) else vote_majority(votes).select("item", "label")
-    right = (pl.col("label") == pl.col("truth")).sum() + 1  # one pseudo-vote a class
-    accuracies = (
-        votes.join(truth.rename({"label": "truth"}), on="item")
-        .group_by("annotator")
-        .agg(accuracy=right / (pl.len() + 3))
-    )
-    return _conclude(pairs, opinions, vote_weighted(votes, accuracies), threshold, gold)
+    found = vote_weighted(votes, measure_accuracies(votes, _settle(gold)))
+    return _conclude(pairs, opinions, found, threshold, gold)
 
 
 def unanimous(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) -> pl.DataFrame:
-    """A label only where every judge says the same in every order and sample, and no person or
-    verifier says otherwise."""
-    opinions = _collect(pairs, judgments)
-    gold = opinions.filter(pl.col("voice").is_in(["gold", "human"]))
-    overall = pl.col("valid") & pl.col("p_a").is_not_null() & pl.col("criterion").is_null()
-    spoken = (
-        judgments.filter(overall)
-        .join(pairs, on=["response_a", "response_b"])
-        .select("annotator", "order", "one_order", item="pair_id", label=call_label(pl.col("p_a")))
+    """What every judge says in both orders and in every sample, and no verifier or pool denies; the
+    probability is the mean over the voices. People's word and recorded gold decide their pairs,
+    whatever the judges say."""
+    spoken = _hear(pairs, judgments)
+    overall = pl.col("valid") & pl.col("p_raw").is_not_null() & pl.col("criterion").is_null()
+    single = judgments.filter(overall).join(pairs, on=["response_a", "response_b"])
+    by_row, by_annotator = pl.col("p_raw"), pl.col("p_a")  # a calibrated mean hides the orders
+    torn = pl.concat(
+        [
+            _find_split(single, ["pair_id", "annotator"], by_row),
+            _find_split(spoken, ["pair_id"], by_annotator),
+            spoken.filter(LACKS_ORDER).select("pair_id"),
+        ]
     )
-    torn = spoken.group_by("item").agg(pl.col("label").n_unique()).filter(pl.col("label") > 1)
-    halves = unite_orders(spoken.filter(~pl.col("one_order"))).filter(pl.col("label").is_null())
-    votes = _make_votes(opinions).join(torn, on="item", how="anti")
-    votes = votes.join(halves, on="item", how="anti")
-    agreed = vote_majority(votes).filter(pl.max_horizontal("p_a", "p_b", "p_tie") == 1)
+    opinions = _merge(spoken.filter(~LACKS_ORDER))
+    tie = pl.col("p_tie") == 1
+    agreed = (
+        opinions.join(torn, on="pair_id", how="anti")
+        .group_by(item="pair_id")
+        .agg(p=pl.col("p_a").mean().round(DIGITS), p_tie=(pl.col("label") == "tie").all())
+        .with_columns(pl.col("p_tie").cast(pl.Float64))
+        .select(
+            "item",
+            "p_tie",
+            p_a=pl.when(tie).then(0.0).otherwise("p"),
+            p_b=pl.when(tie).then(0.0).otherwise(1 - pl.col("p")),
+            entropy=pl.when(tie).then(0.0).otherwise(measure_entropy(pl.col("p"))),
+        )
+    )
+    gold = opinions.filter(pl.col("voice").is_in(["gold", "human"]))
     return _conclude(pairs, opinions, agreed, threshold, gold)
 
 
@@ -95,14 +118,36 @@ JURIES = {
 
 
 def _collect(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFrame:
-    """pair_id, voice, annotator, p_a: one row a voice and pair."""
+    """One row a voice and pair; see `_merge`."""
+    return _merge(_hear(pairs, judgments).filter(~LACKS_ORDER))
+
+
+def _hear(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFrame:
+    """One row an annotator and pair: pair_id, voice, annotator, model, p_a, orders."""
     opinions = pl.concat([collect_verifier(pairs, judgments), collect_pairwise(pairs, judgments)])
-    one_order = (pl.col("voice") == "llm") & (pl.col("orders") < 2)
-    return opinions.filter(~one_order & pl.col("voice").is_not_null())
+    return opinions.filter(pl.col("voice").is_not_null())
+
+
+def _merge(opinions: pl.DataFrame) -> pl.DataFrame:
+    """One row a voice and pair, the annotators of one model being one voice: pair_id, voice,
+    speaker, label (what most of them say), p_a (their mean), annotators."""
+    speaker = pl.coalesce("model", "annotator").alias("speaker")
+    return (
+        opinions.with_columns(label=call_label(pl.col("p_a")))
+        .group_by("pair_id", "voice", speaker)
+        .agg(*count_labels(), pl.col("p_a").mean(), annotators=pl.col("annotator").unique())
+        .with_columns(label=lead_label())
+    )
+
+
+def _find_split(opinions: pl.DataFrame, by: list[str], p_a: pl.Expr) -> pl.DataFrame:
+    """The pair_id of whatever has several labels within one group."""
+    labels = opinions.group_by(by).agg(kinds=call_label(p_a).n_unique())
+    return labels.filter(pl.col("kinds") > 1).select("pair_id")
 
 
 def _make_votes(opinions: pl.DataFrame) -> pl.DataFrame:
-    return opinions.select("annotator", item="pair_id", label=call_label(pl.col("p_a")))
+    return opinions.select("label", item="pair_id", annotator="speaker")
 
 
 def _settle(gold: pl.DataFrame) -> pl.DataFrame:
@@ -128,13 +173,13 @@ def _conclude(
         gold_voice=pl.when((pl.col("voice") == "gold").any())
         .then(pl.lit("gold"))
         .otherwise(pl.lit("human")),
-        gold_annotators=pl.col("annotator").unique().sort(),
+        gold_annotators=_list_annotators(),
     )
-    side = call_label(pl.col("p_a"))
     heard = opinions.group_by(item="pair_id").agg(
-        annotators=pl.col("annotator").unique().sort(),
-        share_a=(side == "a").mean(),
-        share_b=(side == "b").mean(),
+        annotators=_list_annotators(),
+        share_a=(pl.col("label") == "a").mean(),
+        share_b=(pl.col("label") == "b").mean(),
+        of_pool=pl.col("speaker").str.starts_with("import:").all(),
     )
     posterior = found.select(
         "item",
@@ -170,8 +215,12 @@ def _conclude(
             agreement=pl.when(decided).then(
                 pl.when(pl.col("p_a") > 0.5).then("share_a").otherwise("share_b")
             ),
-            tier=pl.col("decided_by").replace_strict(
-                {**TIER, CONSENSUS: "silver"}, default=None, return_dtype=pl.String
+            tier=pl.when((pl.col("decided_by") == CONSENSUS) & pl.col("of_pool"))
+            .then(pl.lit("candidate"))
+            .otherwise(
+                pl.col("decided_by").replace_strict(
+                    {**TIER, CONSENSUS: "silver"}, default=None, return_dtype=pl.String
+                )
             ),
             annotators=pl.when(decided).then(pl.coalesce("gold_annotators", "annotators")),
             entropy=pl.coalesce("entropy", measure_entropy(pl.col("p_a"))),
@@ -180,3 +229,7 @@ def _conclude(
         .select(pl.col(name).cast(dtype) for name, dtype in LABEL_SCHEMA.items())
         .sort("pair_id")
     )
+
+
+def _list_annotators() -> pl.Expr:
+    return pl.col("annotators").explode().unique().sort()

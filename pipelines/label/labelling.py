@@ -9,7 +9,9 @@ import polars as pl
 from annotators.calibration import calibration_from_json
 from annotators.talk import Judge
 from annotators.verifiers import VERIFIERS, VERSION_MARK
+from annotators.votes import average_opinions
 from pipelines.label.juries import JURIES
+from pipelines.label.latest import keep_rankings_of
 from pipelines.label.people.counting import find_discarded, keep_counted
 from pipelines.label.policies import POLICIES
 from pipelines.label.reliability import LEAST_TO_CALIBRATE, read_cards
@@ -32,9 +34,10 @@ def find_judgments(
     lake: Lake, recipe: Recipe, judges: list[Judge], pairs: pl.DataFrame
 ) -> pl.DataFrame:
     """The judgments that speak of `pairs`: of verifiers, of people, of the recipe's judges and of
-    its imported pools, and `one_order`: by a judge that the recipe asks in one order only. Of
-    people what `pipelines.label.people.counting` counts; of a pool's editions what the newest says
-    of a pair; of a verifier's verdicts those of its present version."""
+    its imported pools, with the columns that `pipelines.label.policies` adds. Of people what
+    `pipelines.label.people.counting` counts; of a pool's editions what the newest says of a pair;
+    of a verifier's verdicts those of its present version; of a ranking what was concluded of the
+    group that `pairs` form."""
     found = lake.query(
         "SELECT j.* FROM judgments j WHERE "
         "(j.response_b IS NULL AND (j.response_a IN (SELECT response_a FROM pairs) "
@@ -43,7 +46,7 @@ def find_judgments(
         "ORDER BY j.judgment_id",
         pairs=pairs.select("response_a", "response_b"),
     )
-    names = [judge.annotator for judge in judges]
+    models = {judge.annotator: judge.model.policy for judge in judges}
     one_order = [j.annotator for j in judges if j.specification.get("orders", "both") != "both"]
     sources = [source.name for source in recipe.prompts.imports]
     pools = [f"import:{name}" for name in sources]
@@ -57,12 +60,16 @@ def find_judgments(
         pl.when(imported)
         .then(mine)
         .when(pl.col("kind") == "llm")
-        .then(pl.col("annotator").is_in(names))
+        .then(pl.col("annotator").is_in(list(models)))
         .otherwise(pl.lit(True)),
     )
     return (
-        keep_counted(ours)
-        .with_columns(one_order=pl.col("annotator").is_in(one_order))
+        keep_rankings_of(pairs, keep_counted(ours))
+        .with_columns(
+            one_order=pl.col("annotator").is_in(one_order),
+            model=pl.col("annotator").replace_strict(models, default=None, return_dtype=pl.String),
+            p_raw="p_a",
+        )
         .sort("judgment_id")
     )
 
@@ -112,7 +119,7 @@ def discard(labels: pl.DataFrame, discarded: pl.DataFrame) -> pl.DataFrame:
 def calibrate(lake: Lake, judgments: pl.DataFrame, method: str) -> pl.DataFrame:
     """The judgments as a policy should read them: the mean probability that a calibrated annotator
     gives a pair, over its orders and samples, through the fit of its newest card, in each of its
-    rows. What is stored stays raw.
+    rows; `p_raw` keeps what each row says. What is stored stays raw.
 
     Raises:
         NotCalibrated: a judge of these has no such fit.
@@ -133,8 +140,7 @@ def calibrate(lake: Lake, judgments: pl.DataFrame, method: str) -> pl.DataFrame:
             "label.calibration out"
         )
     who = ["annotator", "response_a", "response_b"]
-    means = judgments.filter(overall).group_by([*who, "order"]).agg(pl.col("p_a").mean())
-    means = means.group_by(who).agg(pl.col("p_a").mean()).sort(who)
+    means = average_opinions(judgments.filter(overall), who)
     parts = [
         rows.with_columns(calibrated=pl.Series(fits[str(name)].apply(rows["p_a"].to_numpy())))
         for (name,), rows in means.group_by("annotator", maintain_order=True)

@@ -4,25 +4,26 @@ A policy looks at opinions and says, for each pair, which response is preferred 
 that people must decide. Changing the policy costs no model call: the opinions stay what they are.
 
 Every policy takes `pairs` (pair_id, prompt_id, response_a, response_b), `judgments` (rows of the
-table: pointwise verdicts of verifiers, pairwise opinions; `one_order` is true where the judge is
-asked in one order only, else its word counts when both are there, or order has no meaning) and the
-threshold, and gives one row a pair:
+table: pointwise verdicts of verifiers, pairwise opinions) and the threshold. `judgments` has three
+columns more: `one_order` is true where the judge is asked in one order only (else its word counts
+when both are there, or order has no meaning); `model` is the model behind a judge of the recipe,
+`name@revision`; `p_raw` is p_a as it was said, where p_a is calibrated. One row a pair comes out:
 
     pair_id, status, p_a, agreement, tier, decided_by, annotators, reason, entropy
 
 `status` is `labelled` or `to_review`; `p_a` the probability that response_a is better (of a pair
 that people must decide: what the first voice in rank said, where it could be read in full);
 `agreement` the share of the deciding opinions on the winner's side; `tier` is gold (people),
-silver (verifier or judge) or candidate (a label that came with an imported pool and was never
-measured, whoever gave it there); `decided_by` the kind of opinion that decided (`import` for all
-that came with a pool, but `gold` for what its recorder vouches for); `annotators` who they were;
-`reason` why people must decide; `entropy` how unsure the label is, in bits (of the two sides; of a
-jury's posterior also of a tie; null without an opinion): the greatest go to people first.
+silver (verifier or judge) or candidate (nobody but an imported pool says so, whoever said it
+there); `decided_by` the kind of opinion that decided (`import` for all that came with a pool, but
+`gold` for what its recorder vouches for); `annotators` who they were; `reason` why people must
+decide; `entropy` how unsure the label is, in bits (of the two sides; of a jury's posterior also of
+a tie; null without an opinion): the greatest go to people first.
 
 A judge that is not sure leaves the pair to the next voice; a tie of anybody else is their word, and
 no voice of a lower rank overrules it: the pair waits for people.
 
-Only the policy `imported` listens to what came with a pool.
+Of the policies here only `imported` listens to what came with a pool.
 """
 
 from __future__ import annotations
@@ -181,6 +182,7 @@ def collect_verifier(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFra
         "pair_id",
         voice=pl.lit("verifier"),
         annotator="annotator",
+        model=pl.lit(None, dtype=pl.String),
         p_a=pl.col("a").cast(pl.Float64),
         orders=pl.lit(2, dtype=pl.Int64),
     )
@@ -195,10 +197,11 @@ def collect_pairwise(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFra
     )
     who = ["response_a", "response_b", "kind", "annotator", pl.col("gold").fill_null(False)]
     per_order = valid.group_by(*who, pl.col("order").fill_null("-")).agg(
-        pl.col("p_a").mean(), pl.col("one_order").first()
+        pl.col("p_a").mean(), pl.col("one_order", "model").first()
     )
     per_annotator = per_order.group_by(*who).agg(
         pl.col("p_a").mean().round(DIGITS),
+        pl.col("model").first(),
         orders=pl.when(pl.col("one_order").any() | (pl.col("order") == "-").any())
         .then(2)
         .otherwise(pl.len())
@@ -210,6 +213,7 @@ def collect_pairwise(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFra
         "pair_id",
         voice=pl.when("gold").then(pl.lit("gold")).when(of_pool).then(pool_voice).otherwise("kind"),
         annotator="annotator",
+        model="model",
         p_a="p_a",
         orders="orders",
     )

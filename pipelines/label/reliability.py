@@ -4,6 +4,9 @@ Gold is what is recorded as such and what our own people say; where a lake has n
 people of its imported pools say. Of several voices on a pair the majority counts, a draw is a tie.
 An annotator whose own word is part of gold is measured against what the others say, for agreeing
 with oneself proves nothing.
+
+What has been revised since does not count: a person's earlier word, an older edition of a pool, a
+ranking of the same prompt before its newest, a call that failed and was made again.
 """
 
 from __future__ import annotations
@@ -16,16 +19,21 @@ from typing import Any
 
 import polars as pl
 
+from annotators.agreement import NAMES
 from annotators.calibration import fit_isotonic, fit_platt, mirror_pairs
 from annotators.consensus import vote_majority
 from annotators.planning import Plan, make_plans
+from annotators.ranking.conclusions import count_costs, count_groups, keep_newest, list_cycles
 from annotators.reliability import (
     compare_judges,
     correlate_judges,
     make_cards,
     tabulate_calibration,
 )
-from annotators.votes import PAIR, make_votes
+from annotators.rubrics.policy import tabulate_policies
+from annotators.rubrics.taxonomy import count_failures
+from annotators.signals.compare import compare_scores
+from annotators.votes import PAIR, average_opinions, make_votes, select_opinions
 from pipelines.label.people.counting import keep_counted
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.editions import drop_superseded
@@ -47,7 +55,10 @@ class Reliability:
 
     `cards` are those of `annotators.reliability.make_cards`; `curves` its reliability plots;
     `kappas` and `errors` compare every two; `gold` are the pairs measured against, `sources` who
-    gave them; `calibrations` by annotator, as JSON.
+    gave them; `calibrations` by annotator, as JSON. Of those that do not judge pairs: `rankings`
+    and `cycles` (see `annotators.ranking.conclusions`), `policies` (see
+    `annotators.rubrics.policy.tabulate_policies`) and `failures` (see
+    `annotators.rubrics.taxonomy.count_failures`).
     """
 
     cards: pl.DataFrame
@@ -58,6 +69,10 @@ class Reliability:
     sources: list[str]
     calibrations: dict[str, dict[str, Any]]
     plans: list[Plan]
+    rankings: pl.DataFrame
+    cycles: pl.DataFrame
+    policies: pl.DataFrame
+    failures: pl.DataFrame
 
     def to_json(self) -> dict[str, Any]:
         """The object that `--json` prints: figures that cannot be known are null."""
@@ -69,6 +84,10 @@ class Reliability:
                 "kappas": self.kappas.to_dicts(),
                 "error_correlations": self.errors.to_dicts(),
                 "plans": [asdict(plan) for plan in self.plans],
+                "rankings": self.rankings.to_dicts(),
+                "cycles": self.cycles.to_dicts(),
+                "policies": self.policies.to_dicts(),
+                "failures": self.failures.to_dicts(),
             }
         )
 
@@ -98,7 +117,7 @@ def measure_annotators(
     )
     judgments = lake.query(
         "SELECT judgment_id, annotator, kind, prompt_id, response_a, response_b, criterion, p_a, "
-        'score, tie, valid, "order", sample_index, tokens_in, tokens_out, seconds, '
+        'score, tie, valid, reason, "order", sample_index, tokens_in, tokens_out, seconds, '
         "coalesce(gold, false) AS gold, detail, created_at "
         f"FROM judgments AT (VERSION => {at}) {within}"
         "WHERE kind <> 'verifier' OR response_b IS NOT NULL",
@@ -106,6 +125,8 @@ def measure_annotators(
     )
     pools = lake.query("SELECT DISTINCT source FROM imports")["source"].to_list()
     judgments = keep_counted(drop_superseded(lake, judgments, pools))
+    judgments = count_costs(keep_newest(judgments))
+    judgments = pl.concat([judgments, compare_scores(judgments, select_opinions(judgments))])
     categories = lake.query(f"SELECT prompt_id, category FROM prompts AT (VERSION => {at})")
     lengths = lake.query(
         f"SELECT response_id, length(content) AS characters FROM responses AT (VERSION => {at})"
@@ -128,6 +149,10 @@ def measure_annotators(
         sources=sources,
         calibrations=_calibrate(machines, gold),
         plans=make_plans(machines, gold) if len(gold) else [],
+        rankings=count_groups(judgments),
+        cycles=list_cycles(judgments),
+        policies=tabulate_policies(judgments),
+        failures=count_failures(judgments),
     )
 
 
@@ -142,8 +167,13 @@ def record_cards(lake: Lake, run: Run, found: Reliability) -> int:
     rows = []
     for card in found.cards.iter_rows(named=True):
         name = card.pop("annotator")
-        content = {**card, "gold_sources": found.sources,
-                   "calibration": found.calibrations.get(name, {})}  # fmt: skip
+        content = {
+            **card,
+            "gold_sources": found.sources,
+            "calibration": found.calibrations.get(name, {}),
+            "kappas": _find_others(found.kappas, name, "kappa"),
+            "error_correlations": _find_others(found.errors, name, "phi"),
+        }
         text = json.dumps(clean_numbers(content), ensure_ascii=False, sort_keys=True)
         before = latest.get(name, {})
         if text != before.get("card"):
@@ -176,6 +206,14 @@ def clean_numbers(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [clean_numbers(item) for item in value]
     return value
+
+
+def _find_others(compared: pl.DataFrame, name: str, value: str) -> dict[str, float | None]:
+    """What `compared` says of an annotator and every other one."""
+    one, other = NAMES
+    turned = compared.select(pl.col(other).alias(one), pl.col(one).alias(other), value)
+    both = pl.concat([compared.select(one, other, value), turned])
+    return dict(both.filter(pl.col(one) == name).select(other, value).sort(other).iter_rows())
 
 
 def _read_latest(lake: Lake) -> pl.DataFrame:
@@ -224,12 +262,11 @@ def _settle(voices: pl.DataFrame, categories: pl.DataFrame) -> pl.DataFrame:
 def _calibrate(judgments: pl.DataFrame, gold: pl.DataFrame) -> dict[str, dict[str, Any]]:
     """Platt and isotonic fits by annotator, of the mean probability of each pair of gold; none
     where there are fewer than `LEAST_TO_CALIBRATE`."""
+    spoken = judgments.filter(
+        pl.col("valid") & pl.col("p_a").is_not_null() & pl.col("criterion").is_null()
+    )
     said = (
-        judgments.filter(
-            pl.col("valid") & pl.col("p_a").is_not_null() & pl.col("criterion").is_null()
-        )
-        .group_by("annotator", *PAIR)
-        .agg(pl.col("p_a").mean())
+        average_opinions(spoken, ["annotator", *PAIR])
         .join(gold.select(*PAIR, truth="p_a"), on=PAIR)
         .sort("annotator", *PAIR)
     )

@@ -10,9 +10,11 @@ from pipelines.label.reliability import Reliability
 COLUMNS = (
     ("n", "opinions", "{:.0f}"),
     ("parse_failures", "unread", "{:.0f}"),
+    ("calls_failed", "failed", "{:.0f}"),
     ("accuracy", "right", "{:.1%}"),
     ("n_gold", "of gold", "{:.0f}"),
     ("orders_agree", "orders agree", "{:.1%}"),
+    ("order_flip_rate", "orders flip", "{:.1%}"),
     ("accuracy_when_orders_agree", "right then", "{:.1%}"),
     ("first_position_rate", "first wins", "{:.1%}"),
     ("longer_wins_rate", "longer wins", "{:.1%}"),
@@ -22,8 +24,20 @@ COLUMNS = (
 )
 
 
+CYCLES_SHOWN = 5
+TABLES = (
+    ("rankings", {"annotator": "ranking", "groups": "groups", "waiting": "waiting for a call",
+                  "cyclic": "with a cycle"}),
+    ("policies", {"annotator": "policy judge", "policy": "policy", "version": "version",
+                  "judged": "judged", "broken": "break it", "stale": "stale"}),
+    ("failures", {"annotator": "failure check", "failure_class": "failure", "checked": "checked",
+                  "found": "found"}),
+)  # fmt: skip
+
+
 def render_reliability(found: Reliability) -> str:
-    """Cards, agreement, shared errors and the plan, as text."""
+    """Cards, agreement, shared errors, the plan, and what rankings, policies and failure checks
+    came to, as text."""
     if not len(found.cards):
         return "nobody has an opinion on a pair yet: assay judge RECIPE, or assay import"
     gold = f"gold: {len(found.gold)} pairs, from {', '.join(found.sources) or 'nobody'}"
@@ -50,6 +64,14 @@ def render_reliability(found: Reliability) -> str:
     plans = [_describe_plan(plan) for plan in found.plans]
     if plans:
         parts.append("\n".join(["what gold recommends", *plans]))
+    for name, heads in TABLES:
+        rows = [list(heads.values())]
+        rows += [[_name(cell) for cell in row]
+                 for row in getattr(found, name).select(list(heads)).iter_rows()]  # fmt: skip
+        if len(rows) > 1:
+            parts.append(_align(rows))
+    if len(found.cycles):
+        parts.append(_describe_cycles(found))
     return "\n\n".join(parts)
 
 
@@ -58,6 +80,17 @@ def _tabulate_cards(found: Reliability) -> list[list[str]]:
     for card in found.cards.iter_rows(named=True):
         rows.append([card["annotator"], *(_say(card[key], form) for key, _, form in COLUMNS)])
     return rows
+
+
+def _describe_cycles(found: Reliability) -> str:
+    """The first preference cycles; the rest are counted."""
+    lines = [f"preference cycles ({len(found.cycles)}); their pairs are not spoken for"]
+    for _, prompt_id, cycle in found.cycles.head(CYCLES_SHOWN).iter_rows():
+        beats = " > ".join(response[:12] for response in [*cycle, cycle[0]])
+        lines.append(f"  prompt {prompt_id[:12]}: {beats}")
+    if len(found.cycles) > CYCLES_SHOWN:
+        lines.append(f"  {len(found.cycles) - CYCLES_SHOWN} more with --json")
+    return "\n".join(lines)
 
 
 def _describe_plan(plan: Plan) -> str:
@@ -71,6 +104,8 @@ def _describe_plan(plan: Plan) -> str:
             f"    held-out accuracy {plan.accuracy:.1%} (95 % {plan.low or 0:.1%} to "
             f"{plan.high or 0:.1%}), best judge alone {_say(plan.accuracy_single, '{:.1%}')}"
         )
+    if plan.temperature is not None:
+        lines.append(f"    the votes' weights over a temperature of {plan.temperature:g} are odds")
     for curve in plan.samples:
         if curve.k is not None and len(curve.points) > 1:
             lines.append(f"    {curve.annotator}: {curve.k} samples an order are enough")
@@ -82,6 +117,10 @@ def _describe_plan(plan: Plan) -> str:
                 f"{advice.coverage:.0%} left)"
             )
     return "\n".join(lines)
+
+
+def _name(value: Any) -> str:
+    return str(value) if not isinstance(value, bool) else "yes" if value else "no"
 
 
 def _say(value: Any, form: str) -> str:

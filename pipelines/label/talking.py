@@ -9,11 +9,13 @@ not reads it from there too.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import polars as pl
 
+from annotators.ranking.judge import GroupRanker
 from annotators.talk import Conversation, Item, Judge, Row
 from engines.chat import ChatResult
 from engines.models import open_endpoint
@@ -44,9 +46,35 @@ def hold_talks(
         A summary over requests, as `pipelines.lake.calls.run_calls` gives it. `extra["invalid"]`
         counts the rows that are not valid.
     """
-    describe_judge(lake, run, stage, judge)
     talks = [Conversation(judge, item) for item in items]
-    invalid = _write(lake, run, stage, table, talks)
+    keep = partial(_write, lake, run, stage, table)
+    return _hold(lake, run, stage, judge, talks, keep, limit)
+
+
+def hear_judge(
+    lake: Lake, run: Run, *, stage: str, judge: Judge, items: Sequence[Item]
+) -> list[Row]:
+    """What a judge says of every item, as rows of `judgments` that are not written there. The
+    answers are kept, so that asking again costs nothing."""
+    talks = [Conversation(judge, item) for item in items]
+    _hold(lake, run, stage, judge, talks, lambda _: 0)
+    return [row for talk in talks for row in talk.rows or ()]
+
+
+def _hold(
+    lake: Lake,
+    run: Run,
+    stage: str,
+    judge: Judge,
+    talks: Sequence[Conversation],
+    keep: Callable[[Sequence[Conversation]], int],
+    limit: int | None = None,
+) -> StageSummary:
+    """Hold conversations as far as `limit` reaches, round by round. `keep` is handed all of them
+    before the first round, and after each those that went on in it; it returns how many rows are
+    not valid."""
+    describe_judge(lake, run, stage, judge)
+    invalid = keep(talks)
     rounds: list[StageSummary] = []
     while waiting := [talk for talk in talks if talk.rows is None]:
         wanted = [
@@ -61,14 +89,14 @@ def hold_talks(
             start=lambda: open_endpoint(judge.model, run.tell),
             wanted=wanted,
             done_table="answers",
-            to_rows=lambda call, result: {"answers": [_make_answer(stage, call, result)]},
+            to_rows=lambda call, result: {"answers": [make_answer(stage, call, result)]},
             limit=limit,
         )
         rounds.append(summary)
         answers = find_answers(lake, [call.request.request_id for call in wanted])
         for talk in waiting:
             talk.feed(answers)
-        invalid += _write(lake, run, stage, table, waiting)
+        invalid += keep(waiting)
         if limit is not None:
             limit -= summary.extra["calls"]
         if summary.extra["remaining"]:
@@ -78,14 +106,17 @@ def hold_talks(
 
 
 def describe_judge(lake: Lake, run: Run, stage: str, judge: Judge) -> None:
-    """Write down who judges, once."""
-    row = {
-        "annotator": judge.annotator,
-        "snapshot": 0,
-        "kind": "llm",
-        "specification": json.dumps(judge.specification, ensure_ascii=False, sort_keys=True),
-    }
-    lake.append({"annotators": [row]}, run=run, stage=stage, message="who judges")
+    """Write down who judges, once; of a ranking also who compares for it."""
+    rows = [
+        {
+            "annotator": one.annotator,
+            "snapshot": 0,
+            "kind": "llm",
+            "specification": json.dumps(one.specification, ensure_ascii=False, sort_keys=True),
+        }
+        for one in ([judge, judge.judge] if isinstance(judge, GroupRanker) else [judge])
+    ]
+    lake.append({"annotators": rows}, run=run, stage=stage, message="who judges")
 
 
 def find_answers(lake: Lake, request_ids: Sequence[str]) -> dict[str, ChatResult]:
@@ -119,23 +150,14 @@ def find_answers(lake: Lake, request_ids: Sequence[str]) -> dict[str, ChatResult
             logprob=row["logprob"],
             first_logprobs=json.loads(row["first_logprobs"]) if row["first_logprobs"] else None,
             seconds=row["seconds"] or 0.0,
+            prompt_logprobs=_read_tokens(row["prompt_logprobs"]),
         )
     return found
 
 
-def _set_aside(stage: str, row: Row) -> Row:
-    text = json.dumps(row, ensure_ascii=False, default=str)
-    return {
-        "quarantine_id": make_id("quarantine", stage, row["judgment_id"]),
-        "stage": stage,
-        "position": row["request_id"],
-        "reason": row["reason"],
-        "row": text,
-    }
-
-
-def _make_answer(stage: str, call: Call, result: ChatResult) -> Row:
-    first = result.first_logprobs
+def make_answer(stage: str, call: Call, result: ChatResult) -> Row:
+    """The row of `answers` of a call whose `context` is the annotator that asks."""
+    first, prompt = result.first_logprobs, result.prompt_logprobs
     return {
         "request_id": result.request_id,
         "annotator": call.context,
@@ -147,7 +169,25 @@ def _make_answer(stage: str, call: Call, result: ChatResult) -> Row:
         "tokens_out": result.tokens_out,
         "logprob": result.logprob,
         "first_logprobs": json.dumps(dict(first), ensure_ascii=False) if first else None,
+        "prompt_logprobs": json.dumps(prompt) if prompt else None,
         "seconds": result.seconds,
+    }
+
+
+def _read_tokens(text: str | None) -> tuple[tuple[int, float] | None, ...] | None:
+    if text is None:
+        return None
+    return tuple(token and (token[0], token[1]) for token in json.loads(text))
+
+
+def _set_aside(stage: str, row: Row) -> Row:
+    text = json.dumps(row, ensure_ascii=False, default=str)
+    return {
+        "quarantine_id": make_id("quarantine", stage, row["judgment_id"]),
+        "stage": stage,
+        "position": row["request_id"],
+        "reason": row["reason"],
+        "row": text,
     }
 
 

@@ -56,11 +56,11 @@ def decide_stage(
 
     Returns the summary: the stored one where the scope was done before.
     """
-    stored = _stored_summary(lake, stage, scope)
+    stored = find_summary(lake, stage, scope)
     if stored is not None:
         return stored
     with lake.lease(stage, run):
-        stored = _stored_summary(lake, stage, scope)
+        stored = find_summary(lake, stage, scope)
         if stored is not None:
             return stored
         started = time.monotonic()
@@ -101,6 +101,15 @@ def record_run(
     lake.append({**(tables or {}), "runs": [row]}, run=run, stage=summary.stage)
 
 
+def find_summary(lake: Lake, stage: str, scope: str) -> StageSummary | None:
+    """The summary of a scope that is done; None of one that is not."""
+    rows = lake.query(
+        "SELECT summary FROM runs WHERE stage = ? AND scope = ? ORDER BY created_at LIMIT 1",
+        [stage, scope],
+    )
+    return StageSummary.from_json(json.loads(rows["summary"][0])) if len(rows) else None
+
+
 def drop_decided(
     lake: Lake, frame: pl.DataFrame, key: str, scopes: Iterable[str | None]
 ) -> pl.DataFrame:
@@ -123,11 +132,3 @@ def _frame(decisions: Rows) -> pl.DataFrame:
         else pl.DataFrame(decisions, infer_schema_length=None)
     )
     return pl.concat([empty, given], how="diagonal_relaxed")
-
-
-def _stored_summary(lake: Lake, stage: str, scope: str) -> StageSummary | None:
-    rows = lake.query(
-        "SELECT summary FROM runs WHERE stage = ? AND scope = ? ORDER BY created_at LIMIT 1",
-        [stage, scope],
-    )
-    return StageSummary.from_json(json.loads(rows["summary"][0])) if len(rows) else None

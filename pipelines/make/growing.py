@@ -39,10 +39,12 @@ class SeedsBroken(AssayError):
 
 @dataclass(frozen=True)
 class Seed:
-    """A seed prompt and its category."""
+    """A seed prompt and its category. One that is a `paraphrase_of` another is no example to grow
+    from; its row names the other as its parent."""
 
     category: str
     prompt: str
+    paraphrase_of: str | None = None
 
 
 def read_taxonomy() -> dict[str, str]:
@@ -55,24 +57,35 @@ def read_seeds(spec: OpenSource, base: Path | None) -> list[Seed]:
     """The seeds of the categories that a recipe wants.
 
     Raises:
-        SeedsBroken: a line that is not `{"category", "prompt"}` in JSON, or a category without
-            seeds or outside the taxonomy.
+        SeedsBroken: a line that is not `{"category", "prompt"}` in JSON, a `paraphrase_of` what is
+            no prompt of the file, or a category without seeds or outside the taxonomy.
     """
     file = find_asset(spec.seeds, base)
-    seeds = []
+    seeds: list[Seed] = []
+    places: list[int] = []
     for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-            seed = Seed(row["category"], row["prompt"])
+            seed = Seed(row["category"], row["prompt"], row.get("paraphrase_of"))
             if not (isinstance(seed.prompt, str) and seed.prompt.strip()):
                 raise ValueError("the prompt is no text")
+            if not isinstance(seed.paraphrase_of, str | None):
+                raise ValueError("paraphrase_of is no text")
             seeds.append(seed)
+            places.append(number)
         except (ValueError, KeyError, TypeError) as error:
             raise SeedsBroken(
                 f'{file}: line {number} is not {{"category": …, "prompt": …}} in JSON: {error!r}'
             ) from error
+    originals = {seed.prompt for seed in seeds if seed.paraphrase_of is None}
+    for number, seed in zip(places, seeds, strict=True):
+        if seed.paraphrase_of is not None and seed.paraphrase_of not in originals:
+            raise SeedsBroken(
+                f"{file}: line {number}: paraphrase_of is {seed.paraphrase_of!r}, which is no "
+                "prompt of this file, or itself a paraphrase; copy the prompt as it stands there"
+            )
     known = read_taxonomy()
     wanted = list(known) if spec.categories == "all" else list(spec.categories)
     for category in wanted:
@@ -80,14 +93,17 @@ def read_seeds(spec: OpenSource, base: Path | None) -> list[Seed]:
             raise SeedsBroken(
                 f"prompts.open.categories names {category!r}; the taxonomy has: {', '.join(known)}"
             )
-        if not any(seed.category == category for seed in seeds):
+        if not any(seed.category == category and not seed.paraphrase_of for seed in seeds):
             raise SeedsBroken(f"{file} has no seed of category {category!r}; add one")
     return [seed for seed in seeds if seed.category in wanted]
 
 
 def make_seed_rows(seeds: list[Seed]) -> list[dict[str, Any]]:
     """The seeds themselves as rows of `prompts` (source `seed`)."""
-    return [_make_prompt(seed.prompt, seed.category, "seed", None) for seed in seeds]
+    return [
+        {**_make_prompt(seed.prompt, seed.category, "seed", None), "parent_id": _find_parent(seed)}
+        for seed in seeds
+    ]
 
 
 def make_grown_prompt(call: Call, text: str) -> dict[str, Any]:
@@ -107,7 +123,8 @@ def make_growing_calls(recipe: Recipe, base: Path | None) -> list[Call]:
     describes = read_taxonomy()
     by_category: dict[str, list[Seed]] = {}
     for seed in read_seeds(spec, base):
-        by_category.setdefault(seed.category, []).append(seed)
+        if seed.paraphrase_of is None:
+            by_category.setdefault(seed.category, []).append(seed)
     categories = list(by_category)
     calls = []
     for index in range(spec.count):
@@ -218,6 +235,12 @@ def clean_prompt(
     if text in examples:
         return None, "copies_an_example"
     return text, None
+
+
+def _find_parent(seed: Seed) -> str | None:
+    if seed.paraphrase_of is None:
+        return None
+    return make_prompt_id([{"role": "user", "content": seed.paraphrase_of}])
 
 
 def _make_prompt(text: str, category: str, source: str, origin_id: str | None) -> dict[str, Any]:

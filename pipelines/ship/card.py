@@ -33,8 +33,9 @@ POLICY_TEXT = {
     "weighted_vote": "people's word and recorded gold on the pairs that have it; on the others "
     "the votes of verifiers and judges weighed by the log odds of their accuracy on that gold, "
     "where the weight of one side reached the threshold",
-    "unanimous": "what every judge says in every order and sample, where no person or verifier "
-    "says otherwise; people's word where there is one",
+    "unanimous": "people's word and recorded gold on the pairs that have it; on the others what "
+    "every judge says in both orders and every sample and nobody else denies, where their averaged "
+    "probability reached the threshold",
 }
 ORDERS_TEXT = {
     "both": "both orders",

@@ -32,8 +32,9 @@ def explain_pair(lake: Lake, pair_id: str) -> dict[str, Any]:
     prompt_id, first, second = _find_sides(lake, pair_id, versions)
     prompt = lake.query("FROM prompts WHERE prompt_id = ?", [prompt_id]).row(0, named=True)
     opinions = lake.query(
-        'SELECT annotator, kind, criterion, response_a, p_a, score, tie, valid, reason, "order", '
-        "raw FROM judgments WHERE (response_a = ? AND response_b = ?) "
+        "SELECT annotator, kind, criterion, response_a, p_a, score, tie, valid, reason, "
+        '"order", sample_index, raw FROM judgments '
+        "WHERE (response_a = ? AND response_b = ?) "
         'OR (response_b IS NULL AND response_a IN (?, ?)) ORDER BY kind, annotator, "order"',
         [first, second, first, second],
     )
@@ -94,11 +95,15 @@ def render_explanation(explained: dict[str, Any]) -> str:
     for row in explained["judgments"]:
         if not row["valid"]:
             said = f"unscored: {row['reason']}"
+        elif row["p_a"] is not None and row["criterion"]:
+            said = f"{row['criterion']}: A with probability {row['p_a']:.3f}"
         elif row["p_a"] is not None:
             said = f"A is better with probability {row['p_a']:.3f}"
             said += f" (order {row['order']})" if row["order"] else ""
         else:
-            said = f"{row['criterion']} of {names[row['response_a']]}: {row['score']:g}"
+            what = row["criterion"] or "score"
+            said = f"{what} of {names[row['response_a']]}: {row['score']:g}"
+            said += f" (sample {row['sample_index']})" if row["sample_index"] else ""
         lines.append(f"  {row['annotator']}: {said}")
     lines.append(f"decisions ({len(explained['decisions'])})")
     lines += [

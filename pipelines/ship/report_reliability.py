@@ -16,6 +16,7 @@ from pipelines.ship.figures_reliability import tint
 
 CARDS_AT_MOST = 40
 COLUMNS_AT_MOST = 15
+CYCLES_AT_MOST = 5
 DIGITS = 9  # sums of floats may differ in their last digits from one reading to the next
 
 Cell = dict[str, Any]
@@ -42,6 +43,9 @@ def describe_reliability(found: Reliability) -> dict[str, Any]:
         points: annotator, low, high, n, p, truth of the reliability plot.
         plans: for all of gold, then the categories that have enough of it; `thin_plans` are those
             that have not.
+        rankings, policies, failures: what is known of those that judge groups or single responses,
+            a row each (see `pipelines.label.reliability.Reliability`).
+        cycles: prompt_id, cycle of the first `CYCLES_AT_MOST` preference cycles.
     """
     spoken = found.cards.filter(pl.col("n") > 0)
     cards = _keep_most(spoken, CARDS_AT_MOST).with_row_index("number", 1)
@@ -66,6 +70,10 @@ def describe_reliability(found: Reliability) -> dict[str, Any]:
         "points": found.curves.to_dicts(),
         "plans": overall + [plan for plan in by_category if plan.enough],
         "thin_plans": [plan for plan in by_category if not plan.enough],
+        "rankings": found.rankings.to_dicts(),
+        "cycles": found.cycles.head(CYCLES_AT_MOST).to_dicts(),
+        "policies": found.policies.to_dicts(),
+        "failures": found.failures.to_dicts(),
     }
 
 

@@ -1,4 +1,4 @@
-"""Kappa, error correlation and alpha against figures worked out by hand and by others."""
+"""Kappa, error correlation and intervals against figures worked out by hand and by others."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from annotators.agreement import (
     compare_annotators,
     correlate_errors,
+    find_difference,
     find_interval,
-    measure_alpha,
-    pivot_pairs,
 )
 from tests.annotators.opinions import make_votes
 
@@ -55,6 +54,7 @@ def test_only_shared_items_count() -> None:
     assert pairs.select("annotator_1", "annotator_2", "n", "agreement").rows() == [
         ("x", "y", 2, 1.0)
     ]
+    assert len(compare_annotators(make_votes({"x": "ab"}))) == 0
     errors = correlate_errors(make_votes({"x": "aa", "y": "ab"}), label_items("-a"))
     assert errors.select("n", "errors_1", "errors_2", "phi").rows() == [(1, 0.0, 1.0, None)]
 
@@ -64,29 +64,6 @@ def test_repeated_votes_are_one_opinion() -> None:
     assert compare_annotators(pl.concat([once, once]))["n"].to_list() == [2]
 
 
-def test_alpha_by_hand() -> None:
-    x, y = "abt-a", "abbta"
-    # shared: aa bb tb aa, so eight values (a 4, b 3, t 1), and one unit of two that disagree
-    observed, expected = 2 / 8, (64 - 16 - 9 - 1) / (8 * 7)
-    assert measure_alpha(make_votes({"x": x, "y": y})) == pytest.approx(1 - observed / expected)
-    assert measure_alpha(make_votes({"x": "ab", "y": "ab"})) == pytest.approx(1.0)
-    for nothing in ({}, {"x": "ab"}, {"x": "aa", "y": "aa"}):
-        assert measure_alpha(make_votes(nothing)) is None
-
-
-def test_a_square_of_pairs() -> None:
-    pairs = compare_annotators(make_votes({"x": "abab", "y": "abbb", "z": "abab"}))
-    square = pivot_pairs(pairs, "agreement")
-    assert square.columns == ["annotator", "x", "y", "z"]
-    values = square.select("x", "y", "z").to_numpy()
-    assert np.array_equal(values, values.T, equal_nan=True)
-    assert np.isnan(values).sum() == 3
-    assert values[0, 2] == 1.0
-    empty = compare_annotators(make_votes({"x": "ab"}))
-    assert len(empty) == 0
-    assert pivot_pairs(empty, "kappa").columns == ["annotator"]
-
-
 def test_wilson_interval() -> None:
     low, high = find_interval(0.5, 100)
     assert (low, high) == pytest.approx((0.4038, 0.5962), abs=1e-4)
@@ -94,3 +71,24 @@ def test_wilson_interval() -> None:
     assert (low, high) == pytest.approx((0.7225, 1.0), abs=1e-4)
     arrays = find_interval(np.array([0.5, 1.0]), np.array([100.0, 10.0]))
     assert arrays[0] == pytest.approx([0.4038, 0.7225], abs=1e-4)
+
+
+def test_newcombe_interval() -> None:
+    # his table II: 56/70 less 48/80, 9/10 less 3/10, and 10/10 less 0/20, by method 10
+    for (right_2, n_2), (right_1, n_1), ends in (
+        ((56, 70), (48, 80), (0.0524, 0.3339)),
+        ((9, 10), (3, 10), (0.1705, 0.8090)),
+        ((10, 10), (0, 20), (0.6791, 1.0)),
+    ):
+        found = find_difference(right_1 / n_1, float(n_1), right_2 / n_2, float(n_2))
+        assert found == pytest.approx(ends, abs=1e-4)
+
+
+@given(st.integers(0, 9), st.integers(0, 9))
+def test_a_difference_turned_round_is_its_negative(one: int, other: int) -> None:
+    low, high = find_difference(one / 9, 9.0, other / 9, 9.0)
+    back = find_difference(other / 9, 9.0, one / 9, 9.0)
+    assert (low, high) == pytest.approx((-back[1], -back[0]))
+    assert -1 - 1e-9 <= low <= (other - one) / 9 + 1e-9
+    assert (other - one) / 9 - 1e-9 <= high <= 1 + 1e-9
+    assert high - low > 0.3, "nine of each say little, also where all or none are right"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from annotators.consensus import (
     Consensus,
     fit_consensus,
-    merge_within_then_across,
+    measure_accuracies,
     vote_majority,
     vote_weighted,
 )
@@ -196,12 +196,48 @@ def test_weighted_votes_know_no_first_response(table: dict[str, str]) -> None:
     assert one.select(P).sum_horizontal().to_list() == pytest.approx([1.0] * len(one))
 
 
-def test_a_model_asked_often_has_one_voice() -> None:
-    many = pl.DataFrame({"item": "i", "annotator": ["m"] * 16, "label": "a"})
-    two = pl.DataFrame({"item": "i", "annotator": ["x", "y"], "label": "b"})
-    votes = pl.concat([many, two])
-    assert vote_majority(votes)["label"].item() == "a"
-    (merged,) = merge_within_then_across(votes).rows(named=True)
-    assert (merged["label"], merged["n"]) == ("b", 3)
-    of_one_model = votes.with_columns(model=pl.lit("m"))
-    assert merge_within_then_across(of_one_model, within="model")["label"].item() == "a"
+def test_accuracies_are_measured_on_gold_and_else_on_the_majority() -> None:
+    votes = make_votes({"x": "aabb", "y": "aaab", "z": "aa--", "alone": "----a"})
+    gold = pl.DataFrame({"item": ["i000", "i002", "i003"], "label": ["a", "b", "b"]})
+    measured = dict(measure_accuracies(votes, gold).iter_rows())
+    assert list(measured) == ["alone", "x", "y", "z"]
+    prior = 4 * 0.7  # pseudo-votes that are right, of four
+    assert measured == pytest.approx(
+        {"alone": 0.7, "x": (3 + prior) / 7, "y": (2 + prior) / 7, "z": (1 + prior) / 5}
+    )
+    # i000 and i001: all agree; i002: x and y contradict each other, a tie; i003: they agree
+    by_all = {"alone": 0.7, "x": (3 + prior) / 8, "y": (3 + prior) / 8, "z": (2 + prior) / 6}
+    elsewhere = pl.DataFrame({"item": ["new"], "label": ["a"]})
+    for nothing in (gold.clear(), elsewhere):
+        assert dict(measure_accuracies(votes, nothing).iter_rows()) == pytest.approx(by_all)
+    assert len(measure_accuracies(votes.clear(), gold)) == 0
+
+
+def test_nobody_is_believed_for_agreeing_with_oneself() -> None:
+    """The more a lone annotator says, the surer a fit that counts its own votes would become."""
+    alone = make_votes({"x": "aabbt" * 180})
+    found = fit_consensus(alone)
+    assert found.annotators["accuracy"].item() == pytest.approx(0.7)
+    assert found.annotators["n"].item() == 900
+    assert found.items["p_a"].max() == pytest.approx(0.7)
+    accuracies = measure_accuracies(alone, found.items.select("item", label=pl.lit("a")).clear())
+    assert vote_weighted(alone, accuracies)["p_a"].max() == pytest.approx(0.7)
+    # gold on the same items teaches
+    gold = alone.select("item", "label").head(450)
+    assert fit_consensus(alone, gold).items["p_a"][450] > 0.95
+
+
+@settings(max_examples=40, deadline=None)
+@given(tables, letters)
+def test_lone_votes_teach_nothing(table: dict[str, str], more: str) -> None:
+    votes = make_votes(table)
+    heard = votes.group_by("item").agg(pl.col("annotator").n_unique())
+    shared = heard.filter(pl.col("annotator") > 1).select("item")
+    lone = make_votes({"ann": more}).with_columns(
+        pl.concat_str(pl.lit("lone "), "item").alias("item")
+    )
+    before, after = fit_consensus(votes), fit_consensus(pl.concat([votes, lone]))
+    one = before.items.join(shared, on="item").sort("item")
+    other = after.items.join(shared, on="item").sort("item")
+    for name in P:
+        assert other[name].to_list() == pytest.approx(one[name].to_list(), abs=1e-9)

@@ -12,7 +12,8 @@ import pytest
 from annotators.attributes import KINDS, AttributeWriter
 from annotators.generative import GenerativeJudge, MetaFilter
 from annotators.pairwise import PairwiseJudge
-from annotators.talk import Judge, Row, judge_items
+from annotators.ranking.judge import GroupRanker
+from annotators.talk import Item, Judge, Row, judge_items
 from annotators.templates import load_template
 from annotators.yes_prob import YesProbJudge
 from engines.assets import find_asset
@@ -24,6 +25,9 @@ PAIRS = [
     make_item("Paris is the capital of France.", "It is Lyon.",
               prompt="What is the capital of France?", answer="Paris", category="explanation"),
 ]  # fmt: skip
+GROUPS = [
+    make_item("Paris.", "It is Lyon.", "I like trains.", prompt="What is the capital of France?"),
+]
 
 
 def load(name: str, *shows: str, **others: Any) -> str:
@@ -44,6 +48,7 @@ def make_judges(model: ResolvedModel) -> dict[str, Judge]:
         "generative": GenerativeJudge(
             model, generative, k=2, max_tokens=192, meta=MetaFilter(meta)
         ),
+        "ranking": GroupRanker(PairwiseJudge(model, pairwise)),
         "attributes": AttributeWriter(model, attributes, max_tokens=256),
     }
 
@@ -56,8 +61,12 @@ def test_every_method_judges_on_the_embedded_model(
 ) -> None:
     judges = make_judges(model)
 
+    def find_items(judge: Judge) -> list[Item]:
+        return GROUPS if isinstance(judge, GroupRanker) else PAIRS
+
     async def judge_all() -> list[list[Row]]:  # side by side: the server makes one batch of them
-        return await asyncio.gather(*(judge_items(j, PAIRS, endpoint) for j in judges.values()))
+        held = (judge_items(judge, find_items(judge), endpoint) for judge in judges.values())
+        return await asyncio.gather(*held)
 
     started = time.monotonic()
     judged = dict(zip(judges, asyncio.run(judge_all()), strict=True))
@@ -69,12 +78,19 @@ def test_every_method_judges_on_the_embedded_model(
         faults = Counter(row["reason"] for row in rows if not row["valid"])
         print(f"{name}: {share[name]:.0%} of {len(rows)} rows read, {tokens_in} tokens in, "
               f"{tokens_out} out", *faults.items())  # fmt: skip
-        assert {row["annotator"] for row in rows} == {judges[name].annotator}
+        if name != "ranking":  # its rows are also those of the judge whom it asks
+            assert {row["annotator"] for row in rows} == {judges[name].annotator}
         pairs = [row for row in rows if row.get("response_b") and row["valid"]]
         assert all(0 <= row["p_a"] <= 1 for row in pairs)
         assert tokens_in > 0 and tokens_out > 0
     for name in ("pairwise, choice", "yes_prob"):  # log probabilities came back
         assert all(0 < row["p_a"] < 1 for row in judged[name])
-    for name in ("pairwise, choice", "pairwise, vote", "pairwise, reason", "yes_prob"):
+    for name in ("pairwise, choice", "pairwise, vote", "pairwise, reason", "yes_prob", "ranking"):
         assert share[name] == 1.0  # the verdict is constrained to a word
     assert share["generative"] >= 0.5
+    ranked = [row for row in judged["ranking"] if row["response_b"] is None]
+    assert {row["response_a"] for row in ranked} == set(GROUPS[0].response_ids)
+    assert sum(row["score"] for row in ranked) == pytest.approx(0)
+    compared = {(row["response_a"], row["response_b"]) for row in judged["ranking"]
+                if row["annotator"] == judges["pairwise, choice"].annotator}  # fmt: skip
+    assert 2 <= len(compared) <= 3  # all three are joined

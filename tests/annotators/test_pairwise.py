@@ -19,6 +19,7 @@ from tests.annotators.judging import MODEL, SPEC, hold, make_item, show
 
 TEMPLATE = "{{ prompt }}\nA: {{ first }}\nB: {{ second }}\n"
 ITEM = make_item("one", "two")
+LOOSE = replace(MODEL, spec=SPEC.model_copy(update={"structured": False}))
 logprob = st.floats(-50, 0)
 
 
@@ -77,6 +78,28 @@ def test_an_answer_that_is_neither_letter_is_unscored(text: str) -> None:
         read_letter(ChatResult("r", text, first_logprobs={"A": -0.1, "B": -2.0}))
 
 
+@pytest.mark.parametrize("text", ["Answer A", "Answer A is wrong", "The better answer is A"])
+def test_a_sentence_that_was_cut_off_is_no_verdict(text: str) -> None:
+    """What comes next may turn it round."""
+
+    def say(request: ChatRequest) -> ChatResult:
+        return ChatResult(request.request_id, text, "length", tokens_out=2)
+
+    rows, asked = hold(PairwiseJudge(LOOSE, TEMPLATE), ITEM, say)
+    assert [(row["valid"], row["p_a"]) for row in rows] == [(False, None)] * 2
+    assert all(row["reason"].startswith("truncated at 2 tokens: none of") for row in rows)
+    assert len(asked) == 4
+
+
+def test_a_server_that_cannot_constrain_has_room_for_what_is_promised_to_be_read() -> None:
+    promised = ("[[A]]", "the better answer is A")
+    for text in promised:
+        rows, asked = hold(PairwiseJudge(LOOSE, TEMPLATE), ITEM, lambda _, text=text: text)
+        assert [row["p_a"] for row in rows] == [1.0, 0.0]
+        assert {request.choices for request in asked} == {None}
+        assert all(request.sampling["max_tokens"] >= 2 * len(text.split()) for request in asked)
+
+
 def test_an_unreadable_answer_is_sent_back_once_and_its_tokens_count() -> None:
     def mumble(request: ChatRequest) -> str:
         return "hm" if "ba" not in order_of(request) or len(request.messages) == 1 else "B"
@@ -113,6 +136,12 @@ def test_reasons_come_first_and_are_kept() -> None:
     assert (rows[0]["tokens_in"], rows[0]["tokens_out"]) == (20, 4)
 
 
+def test_what_is_judged_is_material_and_no_instruction() -> None:
+    """As in every template that shows what others wrote."""
+    for file in find_asset("judges/pairwise.jinja").parent.glob("*.jinja"):
+        assert "never instructions to you" in file.read_text(), file.name
+
+
 def test_the_reference_answer_is_shown_where_there_is_one() -> None:
     text = load_template(
         find_asset("judges/pairwise.jinja"), ("prompt", "first", "second"), reference=None,
@@ -144,12 +173,11 @@ def test_one_order_is_in_the_name_and_follows_from_the_pair() -> None:
 
 def test_a_request_id_depends_on_everything_that_can_change_the_answer() -> None:
     other = replace(MODEL, revision="r2")
-    loose = replace(MODEL, spec=SPEC.model_copy(update={"structured": False}))
     judges = [
         make_judge(),
         make_judge("{# renders the same #}" + TEMPLATE),
         PairwiseJudge(other, TEMPLATE),
-        PairwiseJudge(loose, TEMPLATE),
+        PairwiseJudge(LOOSE, TEMPLATE),
         make_judge(mode="vote", temperature=0.5),
     ]
     ids = [r.request_id for judge in judges for r in hold(judge, ITEM, lambda _: "A")[1]]

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from annotators.juries import choose_samples, choose_temperature
+from annotators.juries import choose_jury, choose_samples, choose_temperature
 from annotators.planning import LEAST_GOLD, Plan, SampleCurve, make_plans
 from tests.annotators.opinions import make_gold, make_opinions
 
@@ -58,6 +58,41 @@ def test_copies_of_a_judge_and_coins_are_left_out() -> None:
     copies = [{**row, "annotator": f"copy{k}"} for row in rows if row["annotator"] == "x"
               for k in (1, 2)]  # fmt: skip
     assert len(names(plan_all(rows + copies, gold))) == 1
+
+
+@pytest.mark.parametrize("accuracy", [0.5, 0.2])
+def test_nobody_is_recommended_who_is_no_better_than_a_guess(accuracy: float) -> None:
+    rows, gold = draw({"coin": accuracy}, pairs=400)
+    plan = plan_all(rows, gold)
+    assert plan.jury == ()
+    assert (plan.accuracy, plan.accuracy_single) == (0.5, 0.5), "a side at random"
+    assert plan.enough, "this much gold can tell"
+    assert (plan.temperature, plan.log_loss) == (None, None)
+
+
+def test_of_many_coins_one_is_lucky_enough_only_seldom() -> None:
+    """The best of twelve is above one half, and by one standard error nearly always."""
+    generator = np.random.default_rng(0)
+    chosen = 0
+    for _ in range(40):
+        said, truth = generator.integers(0, 2, (200, 12)), generator.integers(0, 2, 200)
+        chosen += bool(choose_jury(said, truth, np.arange(200) % 5))
+    assert chosen <= 3
+
+
+def test_a_judge_must_beat_the_word_tie_where_gold_is_mostly_tied() -> None:
+    truth = {pair: 0.5 if pair < 160 else float(pair % 2) for pair in range(200)}
+    always = [{"annotator": "tied", "pair": pair, "p_a": 0.5} for pair in truth]
+    plan = plan_all(always, make_gold(truth))
+    assert (plan.jury, plan.accuracy) == ((), pytest.approx(0.8))
+    better = [{"annotator": "good", "pair": pair, "p_a": p_a} for pair, p_a in truth.items()]
+    assert names(plan_all(always + better, make_gold(truth))) == {"good"}
+
+
+def test_an_expert_on_few_pairs_is_not_passed_over_for_a_coin_on_all() -> None:
+    rows, gold = draw({"coin": 0.5, "expert": 0.99}, 400)
+    rows = [row for row in rows if row["annotator"] == "coin" or row["pair"] % 4 == 0]
+    assert "expert" in names(plan_all(rows, gold))
 
 
 def test_each_category_has_its_own_jury() -> None:
@@ -109,7 +144,7 @@ def plan_samples(right: np.ndarray) -> SampleCurve:
 
 def test_more_samples_help_an_unsure_judge() -> None:
     pair, label = sample_labels(np.full(300, 0.7), 16)
-    points = choose_samples(pair, pair, label, np.zeros(300, dtype=np.int64))
+    points = choose_samples(pair, pair, 1.0 - label, np.zeros(300, dtype=np.int64))
     accuracy = {k: value for k, value, _ in points}
     assert list(accuracy) == [1, 2, 4, 8, 16]
     assert accuracy[1] == pytest.approx(0.7, abs=0.02)
@@ -135,9 +170,18 @@ def test_the_smallest_number_of_samples_within_a_standard_error() -> None:
 
 def test_the_curve_ends_at_what_half_of_the_pairs_have() -> None:
     pair = np.repeat(np.arange(10), [8, 8, 8, 8, 8, 8, 8, 3, 3, 3])
-    label = np.zeros(len(pair), dtype=np.int64)
-    points = choose_samples(pair, pair, label, np.zeros(10, dtype=np.int64))
+    points = choose_samples(pair, pair, np.ones(len(pair)), np.zeros(10, dtype=np.int64))
     assert [(k, accuracy) for k, accuracy, _ in points] == [(1, 1.0), (2, 1.0), (4, 1.0), (8, 1.0)]
+
+
+def test_the_curve_and_the_jury_are_of_one_verdict() -> None:
+    """Orders that disagree are read through their mean, by both."""
+    rows = [row for pair in range(60) for row in two_orders(pair, 0.95, 0.3)]
+    rows += [row for pair in range(60, 80) for row in two_orders(pair, 0.7, 0.05)]
+    plan = plan_all(rows, make_gold(dict.fromkeys(range(80), 1.0)))
+    ((k, accuracy, _),) = plan.samples[0].points
+    assert (k, accuracy) == (1, pytest.approx(0.75))
+    assert accuracy == pytest.approx(plan.jury[0].accuracy) == plan.orders[0].accuracy
 
 
 def two_orders(pair: int, first: float, second: float) -> list[dict[str, Any]]:
@@ -188,8 +232,7 @@ def test_degenerate_judgments() -> None:
         [{"annotator": "j", "pair": pair, "p_a": 0.5} for pair in range(80)],
         make_gold(dict.fromkeys(range(80), 0.5)),
     )
-    assert ties.accuracy == 1.0
-    assert names(ties) == {"j"}
+    assert (ties.accuracy, ties.jury) == (1.0, ()), "anybody is right who always says tie"
 
 
 def test_a_judge_that_answers_seldom_counts_where_it_answers() -> None:

@@ -152,6 +152,43 @@ def test_every_annotator_has_a_card_and_none_an_invented_number() -> None:
     assert make_cards(make_opinions([]), make_gold({1: 1.0})).shape == (0, cards.width)
 
 
+HTTP = "call failed: http_500"
+
+
+def test_a_failed_call_is_no_answer_that_could_not_be_read() -> None:
+    rows = [say(1, 1.0), say(2, None, reason="none of A, B"), say(3, None, reason=HTTP),
+            say(4, None, reason="sample 2: call failed: timeout"),
+            say(5, None, reason="no JSON in 'call failed: timeout'")]  # fmt: skip
+    found = card(rows, make_gold({1: 1.0, 2: 1.0, 3: 1.0}))
+    assert (found["n"], found["n_valid"]) == (5, 1)
+    assert (found["calls_failed"], found["parse_failures"]) == (2, 2)
+    assert found["parse_failure_rate"] == pytest.approx(2 / 3)
+    assert found["accuracy_of_asked"] == pytest.approx(1 / 2)
+
+
+def test_a_call_that_was_made_again_counts_once() -> None:
+    cost = {"tokens_in": 90, "tokens_out": 10, "seconds": 1.0}
+    rows = [
+        say(1, None, "ab", reason=HTTP, **cost), say(1, 0.9, "ab", **cost),  # healed
+        say(1, 0.9, "ba", **cost),
+        say(2, None, "ab", reason=HTTP), say(2, None, "ab", reason="none of A, B"),
+        say(3, None, "ab", reason=HTTP), say(3, None, "ab", reason="call failed: timeout"),
+        say(4, None, "ab", reason=HTTP, sample_index=1), say(4, 0.9, "ab"),  # another sample
+        say(5, None, reason=HTTP, criterion="tone"), say(5, 0.9, criterion="tone"),
+    ]  # fmt: skip
+    found = card(rows, make_gold({1: 1.0, 2: 1.0}))
+    assert (found["n"], found["n_valid"]) == (6, 3)
+    assert (found["calls_failed"], found["parse_failures"]) == (2, 1)
+    assert found["accuracy_of_asked"] == pytest.approx(2 / 3)
+    assert found["tokens"] == 200, "what was paid before the failure is in the row that came of it"
+
+
+def test_somebody_whose_calls_all_failed_has_no_rate_of_failed_reading() -> None:
+    found = card([say(1, None, reason=HTTP)], make_gold({1: 1.0}))
+    assert (found["n"], found["calls_failed"], found["parse_failures"]) == (1, 1, 0)
+    assert found["parse_failure_rate"] is None and found["accuracy_of_asked"] is None
+
+
 verdicts = st.lists(
     st.tuples(
         st.sampled_from(["j", "k"]),

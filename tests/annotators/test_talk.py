@@ -6,9 +6,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annotators import talk
 from annotators.asking import make_request
 from annotators.pairwise import PairwiseJudge
 from annotators.talk import (
@@ -24,7 +26,6 @@ from annotators.talk import (
 from engines.chat import ChatResult, Endpoint
 from engines.models import ResolvedModel
 from tests.annotators.judging import MODEL, hold, make_item
-from tests.stub_server import run_stub
 
 TEMPLATE = "{{ prompt }}\nA: {{ first }}\nB: {{ second }}\n"
 
@@ -80,15 +81,15 @@ class Stumbling:
 
 
 def test_a_judge_that_raises_leaves_one_invalid_row_and_the_others_judged() -> None:
-    items = [make_item("x", "y", prompt=f"{i}") for i in range(200)]
+    items = [make_item("x", "y", prompt=f"{i}") for i in range(3)]
     rows = [
         row
         for i, item in enumerate(items)
-        for row in hold(Stumbling(), item, lambda _, i=i: "a stone" if i == 77 else "fine")[0]
+        for row in hold(Stumbling(), item, lambda _, i=i: "a stone" if i == 1 else "fine")[0]
     ]
-    assert len(rows) == 200
+    assert len(rows) == 3
     bad = [row for row in rows if not row["valid"]]
-    assert [row["prompt_id"] for row in bad] == [items[77].prompt_id]
+    assert [row["prompt_id"] for row in bad] == [items[1].prompt_id]
     assert "fell" in bad[0]["reason"]
     assert (bad[0]["p_a"], bad[0]["raw"], bad[0]["tokens_in"]) == (None, "a stone", 10)
 
@@ -109,17 +110,10 @@ def test_a_stored_conversation_is_replayed_without_asking() -> None:
     ]  # both orders go on together
 
 
-def test_two_hundred_pairs_with_one_that_times_out_are_all_accounted_for() -> None:
-    items = [make_item("x", "y", prompt=f"number {i}.") for i in range(200)]
-    judge = PairwiseJudge(MODEL, TEMPLATE, orders="ab")
-    with run_stub(fail_contains="number 77.", status=504) as stub:
-        endpoint = Endpoint(stub.url, "stub", "r1", concurrency=32, max_tries=1)
-        rows = asyncio.run(judge_items(judge, items, endpoint))
-    assert [row["prompt_id"] for row in rows] == [item.prompt_id for item in items]
-    bad = [row for row in rows if not row["valid"]]
-    assert [(row["prompt_id"], row["reason"], row["p_a"]) for row in bad] == [
-        (items[77].prompt_id, "call failed: http_504", None)
-    ]
+def test_another_reading_of_answers_is_another_annotator(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Stumbling().annotator
+    monkeypatch.setattr(talk, "READING", talk.READING + 1)
+    assert Stumbling().annotator != before
 
 
 def test_no_items_is_no_rows() -> None:

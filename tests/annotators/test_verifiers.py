@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import psutil
 import pytest
 
 from annotators.answers import find_answer, holds_answer
+from annotators.rubrics.reference import _scorer
 from annotators.scorer import UNDECIDED
 from annotators.verifiers import Check, Verdict, verify_responses
 from pipelines.make.families import Task, make_task
@@ -22,6 +24,14 @@ RIGHT = Check("math_verify", json.dumps({"answer": "42"}), "It is \\boxed{42}")
 
 def check(task: Task, content: str) -> Check:
     return Check(task.verifier, task.entry, content)
+
+
+@pytest.fixture(autouse=True)
+def _no_other_scorer() -> None:
+    """Ends the scoring process that judges of other tests share, with what would restart it."""
+    _scorer.cache_clear()
+    gc.collect()
+    assert find_scorers() == []
 
 
 def find_scorers() -> list[psutil.Process]:

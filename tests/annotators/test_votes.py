@@ -1,4 +1,4 @@
-"""Opinions become votes: what leans where, what a draw is, and what two orders must agree on."""
+"""Opinions become votes: what leans where, what a draw is, and what two orders come to."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import pytest
 
 from annotators.votes import (
     VotesUnreadable,
+    average_opinions,
     check_gold,
     label_gold,
     make_votes,
     merge_within,
-    unite_orders,
 )
 from tests.annotators.opinions import make_gold, make_opinions
 
@@ -52,28 +52,19 @@ def test_a_draw_of_the_leaders_is_a_tie(labels: list[str], merged: str) -> None:
     assert row["share"] == labels.count(merged) / len(labels)
 
 
-@pytest.mark.parametrize(
-    ("said", "label", "reason"),
-    [
-        ([("ab", "a"), ("ba", "a")], "a", None),
-        ([("ab", "tie"), ("ba", "tie")], "tie", None),
-        ([("ab", "a"), ("ba", "b")], None, "orders_disagree"),
-        ([("ab", "a"), ("ba", "tie")], None, "orders_disagree"),
-        ([("ab", "a")], None, "one_order"),
-        ([(None, "a")], "a", None),
-        ([("ab", "a"), ("ab", "a"), ("ab", "b"), ("ba", "a")], "a", None),
-    ],
-)
-def test_both_orders_must_say_the_same(
-    said: list[tuple[str | None, str]], label: str | None, reason: str | None
-) -> None:
-    votes = pl.DataFrame(
-        [("i", "j", order, word) for order, word in said],
-        schema={"item": pl.String, "annotator": pl.String, "order": pl.String, "label": pl.String},
-        orient="row",
-    )
-    (row,) = unite_orders(votes).rows(named=True)
-    assert (row["label"], row["reason"]) == (label, reason)
+def test_orders_weigh_the_same_however_many_samples_they_kept() -> None:
+    said = [
+        ("j", "ab", 0.9),
+        ("j", "ab", 0.8),
+        ("j", "ab", 0.7),
+        ("j", "ba", 0.2),
+        ("k", None, 1.0),
+    ]
+    opinions = pl.DataFrame(said, schema=["annotator", "order", "p_a"], orient="row")
+    means = average_opinions(opinions, ["annotator"])
+    assert means["annotator"].to_list() == ["j", "k"]
+    assert means["p_a"].to_list() == pytest.approx([0.5, 1.0]), "the mean of all four is 0.65"
+    assert len(average_opinions(opinions.clear(), ["annotator"])) == 0
 
 
 def test_strange_input_is_named() -> None:

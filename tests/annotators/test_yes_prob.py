@@ -1,4 +1,4 @@
-"""The yes-probability judge: a probability from the word's spellings, in both orders."""
+"""The yes-probability judge: both orders of candidate and opponent, and their mean."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotators.asking import Unreadable
+from annotators.deciding import ALTERNATIVES, YES_NO
 from annotators.generative import GenerativeJudge
 from annotators.templates import load_template
-from annotators.yes_prob import ALTERNATIVES, CHOICES, VERDICT, YesProbJudge, read_yes
+from annotators.yes_prob import VERDICT, YesProbJudge
 from engines.assets import find_asset
 from engines.chat import ChatRequest, ChatResult
 from tests.annotators.judging import MODEL, SPEC, hold, make_item, show
@@ -30,16 +30,12 @@ def make_judge(template: str = TEMPLATE, **settings: Any) -> YesProbJudge:
     return YesProbJudge(MODEL, template, **settings)
 
 
-def answer(text: str, logprobs: dict[str, float] | None = None) -> ChatResult:
-    return ChatResult("r", text, first_logprobs=logprobs)
-
-
 def find_candidate(request: ChatRequest) -> str:
     return show(request).partition("candidate: ")[2].partition("\n")[0]
 
 
 @pytest.mark.parametrize("order", ["ab", "ba"])
-@pytest.mark.parametrize("word", CHOICES)
+@pytest.mark.parametrize("word", YES_NO)
 def test_the_chosen_response_is_the_one_that_the_judge_preferred(order: str, word: str) -> None:
     """The four cases of shown order and verdict."""
     rows, asked = hold(make_judge(orders=order), ITEM, lambda _: word)
@@ -69,7 +65,7 @@ def test_the_mean_of_the_orders_is_the_score_of_both(
     assert math.isclose(sum(row["p_a"] for row in rows) / 2, s, abs_tol=1e-12)
 
 
-@given(logprob, logprob, st.sampled_from(CHOICES))
+@given(logprob, logprob, st.sampled_from(YES_NO))
 def test_a_judge_that_likes_every_candidate_alike_has_no_opinion(
     yes: float, no: float, word: str
 ) -> None:
@@ -78,46 +74,6 @@ def test_a_judge_that_likes_every_candidate_alike_has_no_opinion(
 
     rows, _ = hold(make_judge(), ITEM, say)
     assert math.isclose(sum(row["p_a"] for row in rows) / 2, 0.5)
-
-
-def test_spellings_share_the_mass_of_their_word_and_other_tokens_have_none() -> None:
-    masses = {"Yes": 0.2, " yes": 0.1, "YES": 0.1, "\nyes": 0.05, "no": 0.1, " No.": 0.05,
-              "Not": 0.2, "yesterday": 0.1, "None": 0.05, "": 0.05}  # fmt: skip
-    logprobs = {token: math.log(mass) for token, mass in masses.items()}
-    assert read_yes(answer("Yes", logprobs)) == pytest.approx(0.45 / 0.6)
-    assert read_yes(answer("no", logprobs)) == pytest.approx(0.45 / 0.6)
-
-
-@pytest.mark.parametrize(
-    ("text", "p"),
-    [("Yes", 1.0), ("No.", 0.0), (" **yes**", 1.0), ("No, it is wrong.", 0.0), ("[[Yes]]", 1.0),
-     ("Yes\nThe candidate is right.", 1.0), ("Let me see. My verdict is: No", 0.0),
-     ("Final answer: **Yes**", 1.0)],
-)  # fmt: skip
-def test_without_log_probabilities_of_the_word_it_counts_whole(text: str, p: float) -> None:
-    assert read_yes(answer(text)) == p
-    assert read_yes(answer(text, {"The": -0.1, "Let": -0.2})) == p
-    assert read_yes(answer(text, {"Yes": -9999.0, "No": -9999.0})) == p  # both underflow
-
-
-def test_a_first_token_that_is_not_the_verdict_says_nothing_about_it() -> None:
-    by_the_way = {"My": -0.1, "Yes": -3.0, "No": -9.0}
-    assert read_yes(answer("My verdict is: No", by_the_way)) == 0.0
-    assert read_yes(answer("**No**", {"**": -0.1, "Yes": -3.0, "No": -9.0})) == 0.0
-
-
-@pytest.mark.parametrize(
-    "text", ["", "maybe", "Yes/No", "Yes or No", "No doubt the candidate", "Nothing", "not sure"]
-)
-def test_an_answer_that_is_neither_is_unscored(text: str) -> None:
-    with pytest.raises(Unreadable):
-        read_yes(answer(text, {"Yes": -0.1, "No": -2.0}))
-
-
-@given(st.text(alphabet=st.characters(exclude_characters="NnYy"), max_size=100))
-def test_a_text_without_its_letters_is_no_verdict(text: str) -> None:
-    with pytest.raises(Unreadable):
-        read_yes(answer(text, {"Yes": -0.1}))
 
 
 def test_an_unreadable_answer_is_sent_back_once_and_its_tokens_count() -> None:
@@ -145,7 +101,7 @@ def test_a_failed_call_is_one_row_that_says_so() -> None:
 def test_reasons_come_first_and_the_verdict_is_read_after_them() -> None:
     judge = make_judge(reason=True, orders="ab", max_tokens=99)
     rows, asked = hold(judge, ITEM, lambda r: "No" if r.choices else "It is shorter.")
-    assert [request.choices for request in asked] == [None, CHOICES]
+    assert [request.choices for request in asked] == [None, YES_NO]
     assert asked[0].sampling["max_tokens"] == 99 and asked[0].top_logprobs is None
     assert asked[1].top_logprobs == ALTERNATIVES
     assert [m["content"] for m in asked[1].messages[1:]] == ["It is shorter.", VERDICT]

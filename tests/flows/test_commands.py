@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import sys
 from pathlib import Path
 
 import click
@@ -17,7 +16,7 @@ from pipelines.lake.catalogue import Lake
 from pipelines.lake.places import LakeError
 from pipelines.lake.run import StageSummary
 from schemas.errors import AssayError
-from tests.conftest import make_recipe, run_assay, write_recipe
+from tests.conftest import make_recipe, run_assay, run_here, write_recipe
 from tests.stub_server import run_stub
 
 
@@ -25,14 +24,15 @@ def test_stopping_what_does_not_exist_is_an_error() -> None:
     done = run_assay("down", "label-studoi")
     assert done.returncode == 2
     assert "label-studoi: no such service; known: vllm, label-studio, prefect" in done.stderr
-    done = run_assay("down", "vllm", "--json")
+    done = run_here("down", "vllm", "--json")
     assert done.returncode == 0 and "stopped" in json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("command", ["status", "push", "pull"])
 def test_a_mistyped_lake_is_not_made(tmp_path: Path, command: str) -> None:
     lake = tmp_path / "lkae"
-    done = run_assay("review", command, "--lake", lake)
+    run = run_assay if command == "pull" else run_here
+    done = run("review", command, "--lake", lake)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"error: {lake}: no lake there" in done.stderr
     assert not lake.exists()
@@ -81,22 +81,16 @@ def test_rows_that_travel_count_once() -> None:
     assert (merged["queued"], merged["decided_by"]) == (20, {"llm": 70})
 
 
-def run_main(
-    patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
-) -> tuple[int, str]:
+def run_main(patch: pytest.MonkeyPatch, error: Exception) -> tuple[int, str]:
     """What `main` makes of a command that ends with `error`: exit status, standard error."""
     from flows import cli
 
     def fail(_context: click.Context) -> None:
         raise error
 
-    for name in ("gc.set_threshold", "atexit.register"):  # they are for a process of its own
-        patch.setattr(f"flows.cli.{name}", lambda *_: None)
     patch.setattr(cli.assay.commands["status"], "invoke", fail)
-    patch.setattr(sys, "argv", ["assay", "status"])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return int(ended.value.code or 0), capsys.readouterr().err
+    done = run_here("status")
+    return done.returncode, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -115,19 +109,14 @@ def run_main(
     ],
 )
 def test_a_full_disk_is_one_message_wherever_it_shows(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    error: OSError,
-    message: str,
+    monkeypatch: pytest.MonkeyPatch, error: OSError, message: str
 ) -> None:
-    assert run_main(monkeypatch, capsys, error) == (1, message)
+    assert run_main(monkeypatch, error) == (1, message)
 
 
-def test_an_error_of_another_kind_is_not_hidden(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_error_of_another_kind_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OSError, match="Input/output"):
-        run_main(monkeypatch, capsys, OSError(errno.EIO, "Input/output error"))
+        run_main(monkeypatch, OSError(errno.EIO, "Input/output error"))
 
 
 def test_compaction_waits_for_success_and_hides_no_error(

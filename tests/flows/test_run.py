@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 
 from pipelines.lake.catalogue import open_lake
-from tests.conftest import make_recipe, run_assay, write_recipe
+from pipelines.lake.run import StageSummary
+from pipelines.ship.publish import Published
+from pipelines.steps import STEPS, find_recipe, open_work, publish_settled, run_step
+from schemas.errors import AssayError
+from tests.conftest import make_recipe, run_assay, run_here, write_recipe
 from tests.stub_server import run_stub
 
 OPEN = {"open": {"model": "m", "count": 10, "max_tokens": 32}}
@@ -26,8 +30,16 @@ def run(folder: Path, *more: str, **changes: Any) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def count_kept(result: dict[str, Any], stage: str) -> int:
-    return next(s["kept"] for s in result["stages"] if s["stage"] == stage)
+def take_steps(folder: Path, url: str, **changes: Any) -> tuple[dict[str, StageSummary], Published]:
+    """Every stage and a version, in this process: the summaries by stage, and the version."""
+    with open_work(str(folder / "lake"), make_recipe(url, **changes), None) as work:
+        stages = [run_step(work, step) for step in STEPS]
+        published = publish_settled(work, stages)
+    return {summary.stage: summary for summary in stages}, published
+
+
+def count_calls(stages: dict[str, StageSummary]) -> int:
+    return sum(summary.extra.get("calls", 0) for summary in stages.values())
 
 
 @pytest.mark.timeout(600)
@@ -51,19 +63,16 @@ def test_second_runs_cost_nothing_and_growth_costs_its_growth(tmp_path: Path) ->
         assert second["model_calls"] == 0
         assert seconds < 60  # `make bench` measures it alone; here other tests share the cores
 
-        changed = run(
-            tmp_path,
-            url=stub.url,
-            **small,
-            label={"policy": "judge_only", "threshold": 0.7},
-        )
+        strict = {"policy": "judge_only", "threshold": 0.7}
+        _, changed = take_steps(tmp_path, stub.url, **small, label=strict)
         assert stub.stats()["requests"] == asked
-        assert changed["version"] == "small@2"
+        assert changed.version == 2
 
-        grown = run(tmp_path, url=stub.url, **large)
+        grown, _ = take_steps(tmp_path, stub.url, **large)
+        kept = {stage["stage"]: stage["kept"] for stage in first["stages"]}
         for stage in ("dedup", "split"):
-            assert count_kept(grown, stage) - count_kept(first, stage) == 10
-        assert grown["model_calls"] == 20  # two rollouts each; a verifier decides the pairs
+            assert grown[stage].kept - kept[stage] == 10
+        assert count_calls(grown) == 20  # two rollouts each; a verifier decides the pairs
         assert stub.stats()["requests"] == asked + 20
     with open_lake(tmp_path / "lake") as lake:
         for table, key in (("rollouts", "rollout_id"), ("judgments", "judgment_id")):
@@ -73,11 +82,11 @@ def test_second_runs_cost_nothing_and_growth_costs_its_growth(tmp_path: Path) ->
 
 def test_an_answer_in_a_wrong_format_is_one_invalid_judgment(tmp_path: Path) -> None:
     with run_stub(wrong_format_contains="zoos still a good idea") as stub:
-        result = run(tmp_path, url=stub.url, prompts=OPEN)
-        judged = next(s for s in result["stages"] if s["stage"] == "judge")
-        assert judged["dropped"] == {}
-        again = run(tmp_path, url=stub.url, prompts=OPEN)
-        assert again["model_calls"] == 0
+        stages, _ = take_steps(tmp_path, stub.url, prompts=OPEN)
+        judged = stages["judge"]
+        assert judged.dropped == {} and count_calls(stages) == stub.stats()["requests"]
+        again, _ = take_steps(tmp_path, stub.url, prompts=OPEN)
+        assert count_calls(again) == 0
     with open_lake(tmp_path / "lake") as lake:
         rows = lake.query(
             "SELECT valid, count(*) AS n FROM judgments GROUP BY valid ORDER BY valid"
@@ -85,7 +94,7 @@ def test_an_answer_in_a_wrong_format_is_one_invalid_judgment(tmp_path: Path) -> 
         counts = dict(rows.iter_rows())
         assert counts[False] == 2  # the one pair of that prompt, in both orders
         # each of the two was sent back once, and came back no better
-        assert counts[True] == judged["kept"] - 4 > 0
+        assert counts[True] == judged.kept - 4 > 0
         bad = lake.query("SELECT p_a, reason FROM judgments WHERE NOT valid")
         assert bad["p_a"].to_list() == [None, None]
         assert set(bad["reason"]) == {"none of A, B: 'neither, sorry'"}
@@ -109,11 +118,9 @@ def test_a_server_that_never_answers_ends_the_run_with_one_message(
         models = {"m": {"model": "stub", "url": stub.url, "concurrency": 64, "max_tries": 1}}
         recipe = make_recipe(models=models, prompts={"arithmetic": {"count": 100}})
         file = write_recipe(tmp_path / "r.yaml", recipe)
-        done = run_assay("rollouts", file, "--lake", tmp_path / "lake")
-        synthesised = run_assay("synthesise", file, "--lake", tmp_path / "lake")
-        assert synthesised.returncode == 0
-        run_assay("dedup", file, "--lake", tmp_path / "lake")
-        done = run_assay("rollouts", file, "--lake", tmp_path / "lake")
+        for command in ("synthesise", "dedup"):
+            assert run_here(command, file, "--lake", tmp_path / "lake").returncode == 0
+        done = run_here("rollouts", file, "--lake", tmp_path / "lake")
     assert done.returncode == 1
     assert done.stderr.count("error: ") == 1 and "Traceback" not in done.stderr
     assert words in done.stderr and stub.url in done.stderr
@@ -126,18 +133,18 @@ def test_a_broken_recipe_is_one_message_and_exit_1(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert f"{file}: prompts.arithmetic.cuont: unknown key; did you mean 'count'" in done.stderr
     assert "Traceback" not in done.stderr
-    absent = run_assay("run", "nowhere", "--lake", tmp_path / "lake")
-    assert absent.returncode == 1 and "no such recipe" in absent.stderr
-    assert run_assay("run").returncode == 2
+    with pytest.raises(AssayError, match="no such recipe"):
+        find_recipe("nowhere", str(tmp_path / "lake"))
+    assert run_here("run").returncode == 2
 
 
 def test_publishing_applies_a_changed_cleaning_without_a_call(tmp_path: Path) -> None:
     with run_stub() as stub:
-        first = run(tmp_path, url=stub.url)
+        _, first = take_steps(tmp_path, stub.url)
         asked = stub.stats()["requests"]
         short = {"max_response_chars": 30}  # the stub's answers are longer, references are not
         recipe = write_recipe(tmp_path / "recipe.yaml", make_recipe(stub.url, clean=short))
         done = run_assay("publish", recipe, "--lake", tmp_path / "lake", "--json")
         assert stub.stats()["requests"] == asked
-    assert first["rows"] > 0
+    assert first.rows > 0
     assert done.returncode == 1 and "no pair is left to publish" in done.stderr

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from engines.assets import assets_folder
-from schemas.recipe import RecipeError, load_recipe, parse_import, parse_recipe
+from schemas.recipe import (
+    METHODS_OF,
+    JudgeSpec,
+    RecipeError,
+    load_recipe,
+    parse_import,
+    parse_recipe,
+)
 from tests.conftest import make_recipe
 
 SMALL = {"name": "t", "prompts": {"arithmetic": {"count": 3}}}
@@ -89,6 +96,16 @@ def test_an_import_source_is_checked_too() -> None:
 @pytest.mark.parametrize(("judge", "words"), [
     ({"mode": "vote"}, "temperature above 0"),
     ({"method": "rubric", "k": 4}, "k is of the method pairwise and ranking and generative"),
+    ({"method": "rubric", "template": "x"}, "template is of the method pairwise .* leave it out"),
+    ({"method": "policy", "orders": "ab"}, "orders is of the method"),
+    ({"method": "failures", "max_tokens": 64}, "max_tokens is of the method"),
+    ({"max_tokens": 64}, "max_tokens is of the mode reason; the mode is choice: leave it out"),
+    ({"method": "yes_prob", "mode": "vote"}, "mode vote is of the method pairwise and ranking"),
+    ({"method": "ranking", "topology": "swiss", "budget": 9}, "budget is of the topology adaptive"),
+    ({"k": 8}, "k is 8 at temperature 0"),
+    ({"k": 2, "mode": "reason", "temperature": 0}, "set a temperature above 0, or leave k out"),
+    ({"method": "generative", "k": 4, "temperature": 0}, "k is 4 at temperature 0"),
+    ({"method": "generative", "k": 2, "orders": "ab", "temperature": 0}, "k is 2 at temperature 0"),
     ({"adapt": False}, "adapt is of the method rubric"),
     ({"method": "rubrik"}, "method"),
 ])  # fmt: skip
@@ -97,7 +114,47 @@ def test_a_setting_of_another_method_is_said_to_be_one(judge: dict[str, Any], wo
         make_recipe(judges=[{"model": "m", **judge}])
 
 
+@pytest.mark.parametrize("judge", [
+    {"k": 1}, {"k": 2, "temperature": 0.1}, {"mode": "reason", "max_tokens": 64},
+    {"method": "generative", "k": 4}, {"method": "generative", "k": 2, "temperature": 0},
+    {"method": "generative", "temperature": 0}, {"method": "yes_prob", "mode": "reason"},
+    {"method": "ranking", "budget": 9}, {"method": "failures"},
+])  # fmt: skip
+def test_settings_that_a_method_knows_are_taken(judge: dict[str, Any]) -> None:
+    (spec,) = make_recipe(judges=[{"model": "m", **judge}]).judges
+    assert all(getattr(spec, key) == value for key, value in judge.items())
+
+
+def test_the_methods_of_every_setting_are_known() -> None:
+    assert METHODS_OF.keys() == JudgeSpec.model_fields.keys() - {"name", "model", "method"}
+
+
+@pytest.mark.parametrize(("signal", "words"), [
+    ({"method": "policy_pairs", "tau": 0.9}, "tau is of the method co_reward"),
+    ({"method": "goal", "goal": "x", "baseline": " "}, "the method goal needs baseline"),
+    ({"method": "lengths"}, "limit must be given for the shape cosine"),
+    ({"method": "lengths", "shape": "linear", "words": 4}, "words is of the shape repetition"),
+    ({"method": "implicit", "teacher": "m"}, "the method implicit needs reference"),
+    ({"method": "implicit", "teacher": "m", "reference": "m"}, "both 'm': every reward would be 0"),
+    ({"method": "implicit", "teacher": "m", "reference": "n"},
+     r"signals\[0\].reference names 'n', which is not under models"),
+    ({"method": "lengths", "limits": 4}, "signals.0.limits: unknown key; did you mean 'limit'"),
+    ({"method": "golas", "goal": "x"}, "signals.0.method"),
+])  # fmt: skip
+def test_a_signal_has_what_its_method_needs_and_no_more(signal: dict[str, Any], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        make_recipe(signals=[signal])
+
+
+def test_what_a_signal_says_of_itself_is_its_own() -> None:
+    (spec,) = make_recipe(signals=[{"method": "lengths", "limit": 4000}]).signals
+    assert spec.describe() == {
+        "method": "lengths", "shape": "cosine", "limit": 4000, "words": None
+    }  # fmt: skip
+
+
 def test_a_recipe_survives_being_written_and_read() -> None:
     judges = [{"model": "m", "method": m} for m in ("pairwise", "generative", "rubric", "policy")]
-    recipe = make_recipe(judges=judges)
+    signals = [{"method": "co_reward"}, {"method": "lengths", "shape": "linear"}]
+    recipe = make_recipe(judges=judges, signals=signals)
     assert parse_recipe(recipe.model_dump(mode="json")) == recipe

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 
 import pytest
 
 from annotators.pairwise import PairwiseJudge
 from annotators.ranking.judge import TOPOLOGIES, GroupRanker
-from annotators.talk import Item, Row
+from annotators.talk import FAILED, Item, Row
 from engines.chat import ChatRequest, ChatResult
 from tests.annotators.judging import MODEL, hold, make_item, show
 
@@ -105,6 +106,55 @@ def test_comparisons_that_cannot_be_read_leave_the_rest_ranked() -> None:
     assert sorted(known, key=known.__getitem__) == ["0", "1", "2", "4"]
     invalid = [row for row in rows if not row["valid"]]
     assert len(invalid) == 4 * 2 + 1 and all(row["reason"] for row in invalid)
+
+
+def test_a_failed_call_leaves_the_group_unranked_until_it_is_made_again() -> None:
+    item = make_item(*map(str, range(5)))
+    right = judge_by(by_number)
+
+    def fail(request: ChatRequest) -> ChatResult:
+        text = show(request)
+        broken = "A: 3|" in text and "B: 1|" in text
+        return ChatResult(request.request_id, error="http_500") if broken else right(request)
+
+    ranker = GroupRanker(PAIRWISE, "round_robin")
+    rows, _ = hold(ranker, item, fail)
+    waiting = [row for row in rows if row["annotator"] == ranker.annotator]
+    assert [row["response_a"] for row in waiting] == list(item.response_ids)
+    assert {row["response_b"] for row in waiting} == {None}, "no pair is spoken for"
+    for row in waiting:
+        assert (row["valid"], row["score"], row["request_id"]) == (False, None, None)
+        assert re.fullmatch(r"comparison \d: call failed: http_500", row["reason"])
+        assert re.match(FAILED, row["reason"])
+    healed, _ = hold(ranker, item, right)
+    again = [row for row in healed if row["annotator"] == ranker.annotator]
+    assert all(row["valid"] for row in again) and len(again) > len(waiting)
+    assert not {row["judgment_id"] for row in waiting} & {row["judgment_id"] for row in again}
+    # an answer that cannot be read is final, and is another conclusion than to wait
+    unread, _ = hold(ranker, item, lambda r: "hm" if fail(r).error else right(r))
+    ids = {row["judgment_id"] for row in unread if row["annotator"] == ranker.annotator}
+    assert not ids & {row["judgment_id"] for row in waiting}
+
+
+def test_no_more_is_asked_about_a_group_that_waits_for_a_call() -> None:
+    item = make_item(*map(str, range(8)))
+    rows, asked = hold(GroupRanker(PAIRWISE, "adaptive"), item, lambda request: ChatResult(
+        request.request_id, error="timeout"))  # fmt: skip
+    assert len(asked) == 2 * 4, "the first round"
+    assert not any(row["valid"] for row in rows)
+
+
+def test_no_call_stands_behind_a_conclusion_and_none_was_asked_of_what_was_not_compared() -> None:
+    item = make_item(*map(str, range(8)))
+    ranker = GroupRanker(PAIRWISE, budget=2)
+    rows, asked = hold(ranker, item, judge_by(by_number))
+    concluded = [row for row in rows if row["annotator"] == ranker.annotator]
+    assert {(row["request_id"], row["raw"]) for row in concluded} == {(None, None)}
+    reasons = [row["reason"] for row in concluded if not row["valid"]]
+    assert len(asked) == 4 and reasons == ["it was not compared"] * 4
+    costs = [json.loads(row["detail"]).get("cost") for row in concluded]
+    assert costs[0] == {"tokens_in": 40, "tokens_out": 4, "seconds": 0.0}
+    assert costs[1:] == [None] * (len(costs) - 1)
 
 
 @pytest.mark.parametrize("n", [1, 2])

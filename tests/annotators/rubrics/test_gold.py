@@ -54,7 +54,9 @@ LINE = {"prompt": "Which?", "response_a": "one", "response_b": "two"}
     [
         ({"p_a": 0.9}, 0.9), ({"verdict": "A"}, 1.0), ({"verdict": "b"}, 0.0),
         ({"verdict": "tie"}, 0.5), ({"score_a": 3, "score_b": 4.5}, 0.0),
-        ({"score_a": 2, "score_b": 2}, 0.5), ({"p_a": None, "verdict": "A"}, 1.0),
+        ({"score_a": 2, "score_b": 2}, 0.5),
+        ({"p_a": 0.8, "verdict": "A", "score_a": 2, "score_b": 1}, 0.8),
+        ({"p_a": None, "verdict": "A"}, 1.0),
     ],
 )  # fmt: skip
 def test_a_line_speaks_of_its_own_responses(
@@ -81,6 +83,9 @@ def test_a_mirrored_line_is_the_same_pair_and_what_is_not_gold_is_left_out(tmp_p
 @pytest.mark.parametrize(
     "line",
     ["{", "[]", "7", json.dumps(LINE), json.dumps({**LINE, "p_a": 3}),
+     json.dumps({**LINE, "p_a": 0.9, "verdict": "B"}),
+     json.dumps({**LINE, "verdict": "A", "score_a": 1, "score_b": 2}),
+     json.dumps({**LINE, "score_a": float("nan"), "score_b": 2}),
      json.dumps({**LINE, "verdict": "C"}), json.dumps({**LINE, "score_a": 1}),
      json.dumps({**LINE, "response_b": "one", "p_a": 1}),
      json.dumps({**LINE, "response_b": None, "p_a": 1}), json.dumps({"p_a": 1})],

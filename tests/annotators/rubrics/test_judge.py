@@ -57,7 +57,8 @@ def say(*scores: int, favours: str = "good") -> Callable[[ChatRequest], str]:
             return " Wants to know what to do. "
         if is_about(request, "criteria"):
             return json.dumps({"criteria": WRITTEN})
-        sign = 1 if show(request).index(favours) < show(request).index("[Answer B]") else -1
+        first = show(request).split("[Answer A]")[1].split("[Answer B]")[0]
+        sign = 1 if favours in first else -1
         numbered = enumerate(scores, start=1)
         return json.dumps({str(n): {"evidence": f"e{n}", "score": sign * s} for n, s in numbered})
 
@@ -116,7 +117,7 @@ def test_the_intent_is_read_without_the_responses_and_used_afterwards() -> None:
         assert "Wants to know what to do." in text
         assert all(content in text for content in ITEM.contents)
     assert "Kind (core): It is friendly." in criteria  # the rubric is a reference
-    assert "Length" not in criteria  # what a gate decides is not asked
+    assert "Length (" not in criteria  # what a gate decides is not asked
     assert all("Kind" not in text and "Point 4" in text for text in scores)
     whole = [json.loads(row["detail"]) for row in rows if row["criterion"] is None]
     assert all(detail["intent"] == "Wants to know what to do." for detail in whole)
@@ -139,12 +140,20 @@ def test_what_requests_share_comes_first(answer: str | None) -> None:
     item = make_item(*long, prompt="What now?" * 50, answer=answer)
     _, asked = hold(make_judge(), item, say(0, 0, 0, 0, 0))
     intent, criteria, ab, ba = (show(request) for request in asked)
-    head = ab.index("[Task]")
+    head = ab.index("[Criteria]")
     assert find_common([criteria, ab])[:head] == ab[:head]
     assert all(content in ab[:head] for content in item.contents)
     assert "What now?" * 50 in find_common([intent, criteria, ab, ba])
     assert "Wants to know" in find_common([ab, ba])
     assert (answer is None) == ("Reference" not in ab)
+
+
+def test_criteria_that_hold_for_all_pairs_stand_before_them() -> None:
+    _, asked = hold(make_judge(adapt=False), ITEM, say(0, 0))
+    _, others = hold(make_judge(adapt=False), make_item("x", "y", prompt="Else?"), say(0, 0))
+    shared = find_common([show(request) for request in [*asked, *others]])
+    assert shared.endswith("[Request]\n")
+    assert "2. " in shared.split("[Criteria]")[1]
 
 
 def test_both_orders_show_the_responses_their_own_way_round() -> None:
@@ -239,6 +248,13 @@ def test_the_rubric_of_the_category_is_the_reference() -> None:
     assert "Would run" in show(asked[0])
 
 
+def test_a_rubric_alone_holds_for_every_category() -> None:
+    judge = replace(make_judge(adapt=False), rubrics=(replace(RUBRIC, categories=("coding",)),))
+    rows, asked = hold(judge, replace(ITEM, category="advice"), say(0, 1))
+    assert len(asked) == 2 and all(row["valid"] for row in rows)
+    assert json.loads(rows[-1]["detail"])["rubric"] == "small"
+
+
 def test_whatever_changes_the_verdicts_is_another_annotator() -> None:
     judge = make_judge()
     judges = [
@@ -268,6 +284,9 @@ CRITERIA = RUBRIC.asked
         '{"True": 1, "Kind": -2}',
         '[{"score": "+1"}, {"score": -2.0}]',
         '{"scores": {"1": 1, "2": -2}}',
+        '{"scores": [{"score": 1}, {"score": -2}]}',
+        '{"1": {"score": 1}, "2": {"score": -2}}\nScale: [-2, -1, 0, 1, 2]',
+        'On the scale [-2, 2], see [1]: {"1": {"score": 1}, "2": {"score": -2}} [2]',
     ],
 )
 def test_scores_are_read_from_what_models_write(text: str) -> None:
@@ -284,12 +303,23 @@ def test_scores_are_read_from_what_models_write(text: str) -> None:
         '{"1": 1, "2": 0.5}',
         '{"1": 1, "2": "A"}',
         '[{"score": 1}]',
+        '[{"score": 1}, {"score": -2}, {"score": 0}]',
+        "[-2, -1]",
+        '{"scores": [1, -2]}',
+        '{"1": {"score": 1}, "2": {"sco... Scale: [-2, 2]',
         '{"1": 1, "2": {"evidence": "fine"}}',
     ],
 )
 def test_a_missing_score_is_never_made_up(text: str) -> None:
     with pytest.raises(Unreadable):
         read_scores(text, CRITERIA)
+
+
+def test_a_footnote_is_no_score() -> None:
+    one = CRITERIA[:1]
+    assert read_scores('{"1": {"score": -2}} [1]', one) == ((-2.0, ""),)
+    with pytest.raises(Unreadable, match="not one object for each of 1 criteria"):
+        read_scores("B is better [1]", one)
 
 
 def test_written_criteria_must_be_distinct_and_enough() -> None:

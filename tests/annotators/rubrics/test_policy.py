@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
 from dataclasses import replace
@@ -10,16 +11,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from annotators.asking import Unreadable
-from annotators.rubrics.deciding import read_decision
 from annotators.rubrics.policy import (
     DECIDE,
+    POLICIES,
     Policy,
     PolicyError,
     PolicyJudge,
-    find_stale,
     load_policy,
     load_policy_template,
+    tabulate_policies,
 )
 from annotators.talk import Row
 from engines.assets import find_asset
@@ -59,7 +59,8 @@ def test_each_response_gets_a_probability_a_label_and_a_rationale() -> None:
         assert (row["response_b"], row["criterion"]) == (None, "no-shouting")
         assert row["critique"] == "It shouts or not." and row["tokens_in"] == 20
         assert json.loads(row["detail"]) == {
-            "policy": "no-shouting", "version": 1, "hash": POLICY.hash, "label": label,
+            "policy": "no-shouting", "version": 1, "hash": POLICY.hash,
+            "text": POLICY.text, "label": label,
         }  # fmt: skip
     assert [request.choices for request in asked] == [None, None, ("Yes", "No"), ("Yes", "No")]
     thinking, _, deciding, _ = asked
@@ -79,23 +80,34 @@ def test_a_call_that_fails_and_an_answer_that_says_nothing_are_invalid() -> None
         assert "label" not in json.loads(row["detail"])
 
 
+def on_day(day: int, rows: list[Row]) -> list[Row]:
+    return [{**row, "created_at": dt.datetime(2026, 1, day)} for row in rows]
+
+
 def test_a_new_version_is_another_annotator_and_leaves_the_old_rows_stale() -> None:
     newer = replace(POLICY, version=2, text="Nobody may shout or whisper.")
-    edited = replace(POLICY, text="Nobody may whisper.")
-    names = {replace(JUDGE, policy=policy).annotator for policy in (POLICY, newer, edited)}
-    assert len(names) == 3 and JUDGE.annotator.startswith("policy-no-shouting-v1:stub@r1:")
-    other = judge(Policy("another", 1, "Something else."))
-    broken = [
-        {**other[0], "detail": None},
-        {**other[0], "detail": "{"},
-        {**other[0], "detail": "[]"},
+    assert JUDGE.annotator.startswith("policy-no-shouting-v1:stub@r1:")
+    broken = [{**judge()[0], "detail": detail} for detail in (None, "{", "[]")]
+    other = Policy("another", 1, "Something else.")
+    invalid, _ = hold(JUDGE, ITEM, lambda r: ChatResult(r.request_id, error="timeout"))
+    rows = [*on_day(1, judge(newer)), *on_day(2, judge()), *on_day(2, judge(other))]
+    rows += on_day(2, broken) + on_day(2, invalid)
+    frame = pl.DataFrame(rows, infer_schema_length=None)
+    name = {p: replace(JUDGE, policy=p).annotator for p in (POLICY, newer, other)}
+    assert tabulate_policies(frame).rows() == [
+        ("another", 1, name[other], 2, 1, False),
+        ("no-shouting", 2, name[newer], 2, 1, False),
+        ("no-shouting", 1, name[POLICY], 2, 1, True),
     ]
-    rows = pl.DataFrame([*judge(), *judge(newer), *other, *broken], infer_schema_length=None)
-    assert find_stale(rows, newer)["annotator"].unique().to_list() == [JUDGE.annotator]
-    assert len(find_stale(rows, newer)) == 2
-    assert len(find_stale(rows, POLICY)) == 2
-    assert len(find_stale(rows, edited)) == 4  # the version was not raised, and still it shows
-    assert len(find_stale(rows.clear(), newer)) == 0
+    assert dict(tabulate_policies(frame.clear()).schema) == POLICIES
+
+
+def test_a_text_that_was_changed_without_a_new_version_shows_too() -> None:
+    edited = replace(POLICY, text="Nobody may whisper.")
+    rows = [*on_day(1, judge()), *on_day(2, judge(edited))]
+    found = tabulate_policies(pl.DataFrame(rows, infer_schema_length=None))
+    stale = dict(found.select("annotator", "stale").iter_rows())
+    assert stale == {JUDGE.annotator: True, replace(JUDGE, policy=edited).annotator: False}
 
 
 def test_the_policy_that_ships_can_be_read() -> None:
@@ -118,24 +130,3 @@ def test_a_broken_policy_is_named_with_its_key(text: str, why: str, tmp_path: Pa
     with pytest.raises(PolicyError, match=why) as caught:
         load_policy(file)
     assert "p.yaml" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "logprobs", "p"),
-    [
-        ("Yes", {"Yes": 0.3, " yes": 0.3, "Y": 0.1, "No": 0.1, "Maybe": 0.2}, 7 / 8),
-        ("no.", {"No": 0.3, "n": 0.1, "Yes": 0.1}, 0.2),
-        ("Yes", {}, 1.0),
-        ("No", {"Sure": 0.9}, 0.0),
-        ("The answer is No", {"The": 0.5, "Yes": 0.4}, 0.0),
-    ],
-)
-def test_a_decision_is_the_share_of_yes(text: str, logprobs: dict[str, float], p: float) -> None:
-    logs = {token: math.log(mass) for token, mass in logprobs.items()}
-    assert read_decision(ChatResult("r", text, first_logprobs=logs)) == pytest.approx(p)
-
-
-@pytest.mark.parametrize("text", ["", "maybe", "yesterday"])
-def test_neither_word_is_no_decision(text: str) -> None:
-    with pytest.raises(Unreadable):
-        read_decision(ChatResult("r", text, first_logprobs={"Yes": -0.1}))

@@ -34,8 +34,8 @@ NEW = {"title": "Cedar", "description": "It has cedar.", "kind": "hard"}
 def score_by_word(request: ChatRequest) -> str:
     """Likes the response with the criterion's word, and a little whatever is shown first."""
     first, _, second = show(request).partition("[Answer A]")[2].partition("[Answer B]")
-    second, _, task = second.partition("[Task]")
-    word = task.split("[Criteria]")[1].split(". ")[1].split(":")[0]
+    second, _, criteria = second.partition("[Criteria]")
+    word = criteria.split(". ")[1].split(":")[0]
     score = 1 + (word in first) - 2 * (word in second)
     return json.dumps({"1": {"evidence": "", "score": max(-2, min(2, score))}})
 

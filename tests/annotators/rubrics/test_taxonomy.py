@@ -84,11 +84,33 @@ def test_a_question_without_an_answer_leaves_its_sub_class_unscored() -> None:
     assert {row["reason"] for row in rows} == {"call failed: http_500"}
 
 
+@pytest.mark.parametrize("lost", ["Wrong?", "Made up?"])
+def test_a_check_that_lost_one_of_its_calls_is_another_row_once_that_is_made_again(
+    lost: str,
+) -> None:
+    """Else the lake, which keeps a row by its id, would keep the one that is not valid."""
+
+    def fail(request: ChatRequest) -> ChatResult | str:
+        broken = lost in show(request)
+        return ChatResult(request.request_id, error="http_500") if broken else answer(request)
+
+    before, after = (hold(CHECKER, ITEM, said)[0][0] for said in (fail, answer))
+    assert (before["valid"], after["valid"]) == (False, True)
+    assert before["reason"] == "call failed: http_500"
+    assert before["judgment_id"] != after["judgment_id"]
+    assert hold(CHECKER, ITEM, fail)[0][0]["judgment_id"] == before["judgment_id"]
+
+
+CLASS_OF = {failure.name: group.name for group, failure in SMALL}
+
+
 def judged(*rows: tuple[str, str, float | None]) -> pl.DataFrame:
     return pl.DataFrame(
-        [(r, c, s, s is not None) for r, c, s in rows], orient="row",
-        schema={"response_a": pl.String, "criterion": pl.String, "score": pl.Float64,
-                "valid": pl.Boolean},
+        [("failures-small-v1:m", r, json.dumps({"class": CLASS_OF[c]}), s, s is not None)
+         for r, c, s in rows],
+        orient="row",
+        schema={"annotator": pl.String, "response_a": pl.String, "detail": pl.String,
+                "score": pl.Float64, "valid": pl.Boolean},
     )  # fmt: skip
 
 
@@ -102,12 +124,13 @@ def test_failures_are_counted_by_class_with_precision_and_recall() -> None:
         ("r1", "false", 0.9), ("r1", "long", 0.1), ("r1", "rude", 0.8),
         ("r2", "false", 0.6), ("r2", "long", 0.5), ("r2", "rude", 0.2),
         ("r3", "false", 0.2), ("r3", "long", 0.1), ("r3", "rude", 0.1),
-        ("r4", "false", None), ("r4", "long", 0.9), ("r4", "other", 0.9),
+        ("r4", "false", None), ("r4", "long", 0.9),
     )  # fmt: skip
+    others = rows.with_columns(annotator=pl.lit("pairwise:m"))
     labels = labelled(
         ("r1", "facts"), ("r1", "form"), ("r2", None), ("r3", "facts"), ("r9", "form")
     )
-    facts, form = count_failures(rows, SMALL, labels).rows(named=True)
+    facts, form = count_failures(pl.concat([rows, others]), labels).rows(named=True)
     assert (facts["failure_class"], facts["checked"], facts["found"], facts["labelled"]) == (
         "facts", 3, 2, 3,
     )  # fmt: skip
@@ -118,15 +141,19 @@ def test_failures_are_counted_by_class_with_precision_and_recall() -> None:
 
 
 def test_a_share_of_nothing_is_null() -> None:
-    empty = count_failures(judged(), SMALL)
-    assert dict(empty.schema) == COUNTS
-    assert empty["checked"].to_list() == [0, 0] and empty["share"].null_count() == 2
-    one = count_failures(judged(("r1", "false", 0.1)), SMALL, labelled(("r1", None)))
+    empty = count_failures(judged())
+    assert dict(empty.schema) == COUNTS and len(empty) == 0
+    one = count_failures(judged(("r1", "false", 0.1)), labelled(("r1", None)))
     facts = one.row(0, named=True)
     assert (facts["share"], facts["labelled"]) == (0.0, 1)
     assert facts["precision"] is None and facts["recall"] is None
-    strict = count_failures(judged(("r1", "false", 0.6)), SMALL, threshold=0.7)
-    assert strict["found"].to_list() == [0, 0]
+    strict = count_failures(judged(("r1", "false", 0.6)), threshold=0.7)
+    assert (strict["checked"].to_list(), strict["found"].to_list()) == ([1], [0])
+    rows, _ = hold(CHECKER, ITEM, answer)
+    counted = count_failures(pl.DataFrame(rows, infer_schema_length=None))
+    assert counted.select("annotator", "failure_class", "checked", "found").rows() == [
+        (CHECKER.annotator, "facts", 1, 1), (CHECKER.annotator, "form", 1, 0),
+    ]  # fmt: skip
 
 
 def test_the_taxonomy_that_ships_has_five_classes_and_thirteen_sub_classes() -> None:

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from annotators.signals.co_reward import (
     explain_paraphrase,
+    find_views,
     keeps_meaning,
     label_rollouts,
     label_views,
     make_label_pairs,
     make_label_rows,
+    read_answer,
 )
 from annotators.signals.rows import SignalUnusable
 from tests.annotators.signals.checking import check_rows
@@ -189,3 +191,44 @@ def test_a_paraphrase_that_breaks_nothing_buys_nothing() -> None:
     kept = labelled.filter(pl.col("kept"))
     plain = (labelled["label"] == "t").mean()
     assert (kept["label"] == "t").mean() == pytest.approx(plain, abs=0.04)
+
+
+def make_prompts(*rows: tuple[str, str | None, str]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [(name, parent, [{"role": "user", "content": text}]) for name, parent, text in rows],
+        {
+            "prompt_id": pl.String,
+            "parent_id": pl.String,
+            "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
+        },
+        orient="row",
+    )
+
+
+def test_a_view_is_a_prompt_and_the_first_paraphrase_of_it() -> None:
+    prompts = make_prompts(
+        ("x", None, "What is 3 plus 4?"), ("z", "x", "Find the sum of 3 and 4."),
+        ("y", "x", "Give the sum of 3 and 4."), ("w", "x", "What is 3 plus 5?"),
+        ("v", "gone", "Name it."), ("u", "y", "Tell the sum of 3 and 4."),
+    )  # fmt: skip
+    views, left_out = find_views(prompts)
+    assert views.rows() == [("y", "u"), ("x", "z")]
+    assert left_out == {"no_original": 1, "numbers_lost": 1, "further_paraphrase": 1}
+    views, left_out = find_views(prompts.head(3))
+    assert (views.rows(), left_out) == ([("x", "y")], {"further_paraphrase": 1})
+    views, left_out = find_views(prompts.clear())
+    assert views.is_empty() and views.columns == ["prompt_id", "paraphrase_id"] and not left_out
+    with pytest.raises(SignalUnusable, match="lack the column parent_id"):
+        find_views(prompts.drop("parent_id"))
+
+
+@pytest.mark.parametrize(
+    ("content", "answer"),
+    [
+        ("So the answer is 1,000.50.", "1000.5"), ("0.0", "0"), ("-7.0", "-7"), ("−7", "-7"),
+        ("It is  Paris", "paris"), ("<answer> B </answer>", "b"), ("7 eggs", "7 eggs"),
+        ("100", "100"), ("", None), (" \n", None),
+    ],
+)  # fmt: skip
+def test_equal_answers_are_equal_texts(content: str, answer: str | None) -> None:
+    assert read_answer(content) == answer

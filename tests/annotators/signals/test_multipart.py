@@ -134,6 +134,36 @@ def test_spans_of_a_frame() -> None:
         overlap_spans([(5, 1)], [(0, 2)])
 
 
+@pytest.mark.parametrize("nonsense", [[[9, 3]], [[0, 5], [9, 3]], [[4]], [[1, None]], [None]])
+def test_one_span_that_is_none_costs_one_response_its_place(nonsense: list[Any]) -> None:
+    plain = {key: value for key, value in make_response().items() if "lines" not in key}
+    said = [[[0, 10]], nonsense, []]
+    frame = pl.DataFrame(
+        [plain | {"spans_said": spans, "spans_true": [[5, 15]]} for spans in said],
+        schema_overrides={"spans_said": pl.List(pl.List(pl.Int64))},
+    )
+    scored = score_parts(frame, WEIGHTS)
+    assert scored["location"].to_list() == [pytest.approx(1 / 3), None, 0.0]
+    assert scored["missing"].to_list() == [[], ["location"], []]
+    assert scored["combined"].is_null().to_list() == [False, True, False]
+    whole = [row for row in make_part_rows(scored, WEIGHTS) if row["criterion"] is None]
+    assert [row["valid"] for row in whole] == [True, False, True]
+
+
+def test_a_line_that_is_none_is_unreadable() -> None:
+    assert score(lines_said=[3, None])["missing"] == ["location"]
+
+
+def test_a_truth_that_covers_nothing_does_not_apply_and_one_that_is_no_span_is_named() -> None:
+    plain = {key: value for key, value in make_response().items() if "lines" not in key}
+    frame = pl.DataFrame([plain | {"spans_said": [[0, 1]], "spans_true": [[5, 5]]}])
+    scored = score_parts(frame, WEIGHTS).row(0, named=True)
+    assert (scored["location"], scored["missing"]) == (None, [])
+    frame = pl.DataFrame([plain | {"spans_said": [[0, 1]], "spans_true": [[9, 3]]}])
+    with pytest.raises(SignalUnusable, match=r"truth of response r .*\[\[9, 3\]\]"):
+        score_parts(frame, WEIGHTS)
+
+
 def test_unusable_input_is_refused_with_the_mend() -> None:
     frame = pl.DataFrame([make_response()], schema=SCHEMA)
     for weights in ({}, {"label": 0.0}, {"label": -1.0}, {"label": float("nan")}):

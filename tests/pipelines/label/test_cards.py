@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from annotators.pairwise import PairwiseJudge
+from annotators.ranking.judge import GroupRanker
+from annotators.rubrics.policy import Policy, PolicyJudge, load_policy_template
+from annotators.rubrics.taxonomy import FailureChecker, load_failure_template
 from pipelines.label.labelling import NotCalibrated, apply_policy
 from pipelines.label.reliability import (
     NoSuchAnnotator,
@@ -23,6 +28,9 @@ from pipelines.lake.importing import import_pool
 from pipelines.lake.run import new_run
 from schemas.ids import make_pair_id
 from schemas.recipe import parse_import
+from tests.annotators.judging import MODEL, hold, make_item
+from tests.annotators.ranking.test_ranker import TEMPLATE, judge_by
+from tests.annotators.rubrics.test_taxonomy import SMALL
 from tests.conftest import make_recipe, run_assay
 
 PAIRS = 60
@@ -164,6 +172,77 @@ def test_the_command_prints_and_keeps_the_cards(tmp_path: Path) -> None:
         assert set(read_cards(lake)) == set(said["annotators"])
     wrong = run_assay("reliability", "--lake", tmp_path / "lake", "--gold", "import:x/expart")
     assert wrong.returncode == 1 and "import:x/expert" in wrong.stderr
+
+
+def test_cards_keep_what_two_annotators_share(lake: Lake, tmp_path: Path) -> None:
+    fill(lake, make_opinions(30), tmp_path)
+    found = measure_annotators(lake)
+    record_cards(lake, new_run(), found)
+    cards = read_cards(lake)
+    fair, placed, expert = (f"import:x/{name}" for name in ("fair", "placed", "expert"))
+    assert set(cards[fair]["kappas"]) == {placed, expert}
+    assert cards[fair]["kappas"][placed] == cards[placed]["kappas"][fair]
+    kappas = {(one, two): kappa for one, two, kappa in
+              found.kappas.select("annotator_1", "annotator_2", "kappa").iter_rows()}  # fmt: skip
+    assert cards[fair]["kappas"][expert] == pytest.approx(kappas[expert, fair])
+    assert list(cards[fair]["error_correlations"]) == [placed], "judges alone"
+    assert cards[expert]["error_correlations"] == {}
+
+
+def test_a_what_if_is_shown_and_changes_no_stored_card(tmp_path: Path) -> None:
+    """Else the fits that labels are read through would change with it."""
+    place = tmp_path / "lake"
+    with open_lake(place) as lake:
+        fill(lake, make_opinions(25), tmp_path)
+        record_cards(lake, new_run(), measure_annotators(lake))
+        before = read_cards(lake)
+    done = run_assay("reliability", "--lake", place, "--json", "--gold", "import:x/placed")
+    said = json.loads(done.stdout)
+    assert said["gold"]["sources"] == ["import:x/placed"]
+    assert said["annotators"]["import:x/fair"]["accuracy"] != before["import:x/fair"]["accuracy"]
+    with open_lake(place) as lake:
+        assert read_cards(lake) == before
+
+
+def test_policies_and_failures_are_shown_with_what_is_stale(lake: Lake) -> None:
+    text = load_policy_template()
+    old = PolicyJudge(MODEL, text, Policy("calm", 1, "Nobody may shout."))
+    new = PolicyJudge(MODEL, text, Policy("calm", 2, "Nobody may shout or swear."))
+    checker = FailureChecker(MODEL, load_failure_template(), SMALL)
+    item = make_item("HELLO!", "hello.")
+    for judge in (new, old, checker):
+        rows, _ = hold(judge, item, lambda request: "Yes" if request.choices else "It does.")
+        lake.append({"judgments": rows}, run=new_run(), stage="judge")
+    found = measure_annotators(lake)
+    said = found.to_json()
+    assert [(row["version"], row["judged"], row["broken"], row["stale"])
+            for row in said["policies"]] == [(2, 2, 2, False), (1, 2, 2, True)]  # fmt: skip
+    assert {(row["failure_class"], row["checked"], row["found"])
+            for row in said["failures"]} == {("facts", 2, 2), ("form", 2, 2)}  # fmt: skip
+    assert json.loads(json.dumps(said)) == said
+    lines = render_reliability(found).splitlines()
+    assert [old.annotator, "calm", "1", "2", "2", "yes"] in [line.split() for line in lines]
+    assert any(line.startswith(checker.annotator) and "facts" in line for line in lines)
+
+
+def test_the_text_shows_flips_failed_calls_the_temperature_and_cycles(
+    lake: Lake, tmp_path: Path
+) -> None:
+    fill(lake, make_opinions(200), tmp_path)
+    beats = {("r", "s"), ("s", "p"), ("p", "r")}
+    ranker = GroupRanker(PairwiseJudge(MODEL, TEMPLATE), "round_robin")
+    rows, _ = hold(ranker, make_item("r", "s", "p"), judge_by(lambda *two: two in beats))
+    lake.append({"judgments": rows}, run=new_run(), stage="judge")
+    found = measure_annotators(lake)
+    text = render_reliability(found)
+    head = next(line for line in text.splitlines() if line.startswith("annotator "))
+    assert "orders flip" in head and "failed" in head
+    assert found.plans[0].enough and f"temperature of {found.plans[0].temperature:g}" in text
+    (cycle,) = found.cycles["cycle"].to_list()
+    assert " > ".join(response[:12] for response in [*cycle, cycle[0]]) in text
+    many = replace(found, cycles=pl.concat([found.cycles] * 7))
+    assert "preference cycles (7)" in render_reliability(many)
+    assert "2 more" in render_reliability(many)
 
 
 @pytest.mark.realdata

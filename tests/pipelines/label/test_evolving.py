@@ -7,10 +7,17 @@ from typing import Any
 
 import pytest
 
-from pipelines.label.evolving import find_gold
+from annotators.rubrics.judge import RubricJudge, load_rubric_templates
+from annotators.rubrics.rubric import Criterion, Rubric
+from engines.models import resolve_model
+from pipelines.label.evolving import find_gold, hold_in_lake
+from pipelines.label.reliability import measure_annotators
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.run import new_run
 from schemas.ids import make_prompt_id, make_response_id
+from tests.annotators.judging import make_item
+from tests.conftest import make_recipe
+from tests.stub_server import run_stub
 
 MESSAGES = [{"role": "user", "content": "Which?"}]
 PROMPT = make_prompt_id(MESSAGES)
@@ -51,6 +58,37 @@ def test_people_are_gold_and_the_latest_word_of_each_counts(lake: Lake) -> None:
     assert dict(zip(pair.item.contents, pair.item.response_ids, strict=True))["one"] == (
         make_response_id(PROMPT, "one")
     )
+
+
+@pytest.mark.parametrize("ids", [("0", "f"), ("f", "0")])
+def test_of_several_revisions_in_one_pull_the_latest_at_the_desk_counts(
+    lake: Lake, ids: tuple[str, str]
+) -> None:
+    rows = [
+        {"judgment_id": judgment_id, "annotator": "ana", "kind": "human", "prompt_id": PROMPT,
+         "response_a": A, "response_b": B, "p_a": float(at), "tie": False, "valid": True,
+         "sample_index": 0, "order": "ab" if at else "ba",
+         "detail": f'{{"updated_at": "2026-01-0{at + 1}"}}'}
+        for at, judgment_id in enumerate(ids)
+    ]  # fmt: skip
+    lake.append({"judgments": rows}, run=new_run(), stage="test")
+    (pair,) = find_gold(lake, ["*"])
+    assert pair.p_a == 1.0
+
+
+def test_a_criterion_that_is_tried_is_nobodys_judge(lake: Lake) -> None:
+    """Its answers are kept and cost nothing again; it has no judgments, hence no card."""
+    alone = Rubric("criterion", 1, ("*",), (Criterion("Right", "It is right.", "core"),))
+    with run_stub() as stub:
+        model = resolve_model(make_recipe(stub.url).models["m"])
+        judge = RubricJudge(model, load_rubric_templates(), (alone,), adapt=False)
+        item = make_item("one", "two")
+        first = hold_in_lake(lake, new_run(), judge, [item])
+        asked = stub.stats()["requests"]
+        assert first == hold_in_lake(lake, new_run(), judge, [item]) and len(first) == 2
+        assert asked == stub.stats()["requests"] == len(lake.query("FROM answers"))
+    assert len(lake.query("FROM judgments")) == 0
+    assert measure_annotators(lake).cards.is_empty()
 
 
 def test_what_is_flagged_gold_goes_before_people(lake: Lake) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from annotators.generative import GenerativeJudge
+from annotators.ranking.judge import GroupRanker
+from annotators.talk import Judge
+from annotators.templates import TemplateBroken
 from engines.assets import AssetMissing
 from pipelines.label.judges import load_judges
 from pipelines.label.judging import judge_pairs, make_groups, make_pair_items
 from pipelines.lake.catalogue import open_lake
 from pipelines.lake.run import new_run
 from schemas.ids import make_pair_id
-from schemas.recipe import Recipe
+from schemas.recipe import METHODS_OF, Recipe
 from tests.conftest import make_recipe
 from tests.pipelines.label.test_judging import make_work
 from tests.stub_server import run_stub
@@ -28,6 +33,7 @@ METHODS: list[dict[str, Any]] = [
     {"method": "rubric"},
     {"method": "rubric", "adapt": False, "rubric": "rubrics/general.yaml"},
     {"method": "ranking"},
+    {"method": "ranking", "fit": "bt"},
     {"method": "policy"},
     {"method": "failures"},
 ]
@@ -74,10 +80,117 @@ def test_a_method_runs_through_the_lake_and_resumes_from_it(
         assert rows["tokens_in"].sum() == answers["t"][0]
 
 
+def test_a_ranking_is_written_down_with_the_judge_that_compares_for_it(tmp_path: Path) -> None:
+    with open_lake(tmp_path / "lake") as lake, run_stub() as stub:
+        recipe = make_judging(stub.url, {"method": "ranking", "fit": "bt"})
+        judge_pairs(lake, new_run(), recipe, None, *make_work(2))
+        (ranker,) = load_judges(recipe, None)
+        assert isinstance(ranker, GroupRanker) and ranker.fit == "bt"
+        known = lake.query("SELECT annotator, specification FROM annotators")
+        told = {name: json.loads(text) for name, text in known.iter_rows()}
+        assert told == {
+            judge.annotator: json.loads(json.dumps(judge.specification))
+            for judge in (ranker, ranker.judge)
+        }
+        assert set(lake.query("FROM judgments")["annotator"]) == told.keys()
+
+
 def test_a_missing_file_is_named() -> None:
     recipe = make_judging("http://127.0.0.1:9/v1", {"method": "rubric", "rubric": "rubrics/x.yaml"})
     with pytest.raises(AssetMissing, match=r"rubrics/x\.yaml"):
         load_judges(recipe, None)
+
+
+def load_one(judge: dict[str, Any], base: Path | None = None) -> Judge:
+    (found,) = load_judges(make_judging("http://127.0.0.1:9/v1", judge), base)
+    return found
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "template": {"template": "other.jinja"},
+    "mode": {"mode": "reason"},
+    "orders": {"orders": "ab"},
+    "k": {"k": 2, "temperature": 0.7},
+    "temperature": {"temperature": 0.7},
+    "max_tokens": {"max_tokens": 99},
+    "criteria": {"criteria": "Be brief."},
+    "meta": {"meta": True},
+    "rubric": {"rubric": "rubrics/coding.yaml"},
+    "adapt": {"adapt": False},
+    "policy": {"policy": "mine.yaml"},
+    "taxonomy": {"taxonomy": "mine.yaml"},
+    "topology": {"topology": "swiss"},
+    "budget": {"budget": 9},
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "method"), [(key, method) for key, methods in METHODS_OF.items() for method in methods]
+)
+def test_no_setting_that_a_method_takes_is_ignored(key: str, method: str, tmp_path: Path) -> None:
+    """Each makes another annotator."""
+    shown = ("prompt", "first", "second", "candidate", "opponent", "responses")
+    known = {"yes_prob": shown[:1] + shown[3:5], "generative": shown[:1] + shown[5:]}
+    shows = " ".join(f"{{{{ {name} }}}}" for name in known.get(method, shown[:3]))
+    (tmp_path / "other.jinja").write_text(shows)
+    policy = "name: mine\nversion: 1\ntext: Be kind.\n"
+    taxonomy = (
+        "name: mine\nversion: 1\nclasses:\n"
+        "  - {name: c, definition: d, failures: [{name: f, definition: d, questions: [q]}]}\n"
+    )
+    (tmp_path / "mine.yaml").write_text(policy if key == "policy" else taxonomy)
+    plain: dict[str, Any] = {"method": method}
+    if key == "max_tokens" and method in METHODS_OF["mode"]:
+        plain["mode"] = "reason"
+    if key == "k":
+        plain["temperature"] = 0.7
+    judges = [load_one(one, tmp_path) for one in (plain, plain | OTHERS[key])]
+    assert judges[0].annotator != judges[1].annotator
+
+
+def test_a_greedy_generative_judge_asks_once_an_order() -> None:
+    for orders, k in (("both", 2), ("ab", 1)):
+        judge = load_one({"method": "generative", "temperature": 0, "orders": orders})
+        assert isinstance(judge, GenerativeJudge) and judge.k == k
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("generative", "{{ prompt }}", r"never shows \{\{ responses \}\}"),
+        ("generative", "{{ prompt }} {{ responses }} {{ scoers }}", "scoers"),
+        (
+            "generative_meta",
+            "{{ prompt }} {{ responses }} {{ critique }}",
+            r"never shows .* scores",
+        ),
+        (
+            "generative_meta",
+            "{{ prompt }} {{ responses }} {{ critique }} {{ scores }} {{ scoers }}",
+            "nobody gives .* scoers",
+        ),
+    ],
+)
+def test_a_generative_template_is_checked_before_anything_is_paid_for(
+    name: str, text: str, why: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "judges" / f"{name}.jinja"
+    file.parent.mkdir()
+    file.write_text(text)
+    with pytest.raises(TemplateBroken, match=why) as caught:
+        load_one({"method": "generative", "meta": True}, tmp_path)
+    assert str(file) in str(caught.value)
+
+
+def test_a_rubric_that_is_named_holds_for_prompts_of_other_categories(tmp_path: Path) -> None:
+    """The stub's prose is no score; what matters is that the judge asks, and does not raise."""
+    prompts, pairs, rollouts = make_work(2)
+    work = (prompts.with_columns(category=pl.lit("advice")), pairs, rollouts)
+    with open_lake(tmp_path / "lake") as lake, run_stub() as stub:
+        judge = {"method": "rubric", "adapt": False, "rubric": "rubrics/coding.yaml"}
+        summary = judge_pairs(lake, new_run(), make_judging(stub.url, judge), None, *work)
+        assert summary.extra["calls"] == 8
+        assert not lake.query("FROM judgments")["reason"].str.contains("raised").any()
 
 
 def test_the_responses_of_a_prompt_are_one_group() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.label.juries import JURIES, dawid_skene, gold_first, unanimous, weighted_vote
-from pipelines.label.policies import LABEL_SCHEMA
+from pipelines.label.policies import LABEL_SCHEMA, Policy
 from tests.pipelines.label.test_policies import (
     PAIRS,
     judgments,
@@ -105,21 +105,107 @@ def test_recorded_gold_decides_and_a_gold_tie_goes_to_people() -> None:
     assert labels["reason"].to_list() == [None, "tie"]
 
 
-@pytest.mark.parametrize(("extra", "status"), [
-    ([], "labelled"),
-    (say("j3", 0, 0.9, sample_index=1)[:1], "to_review"),  # one order only
-    (say("j2", 0, 0.1, sample_index=1), "to_review"),  # one sample says otherwise
-    (say("person-x", 0, 0.0, "human"), "to_review"),
+AGREED = [*say("j1", 0, 0.9), *say("j2", 0, 0.8)]
+
+
+@pytest.mark.parametrize("extra", [
+    say("j3", 0, 0.9, sample_index=1)[:1],  # one order only
+    say("j2", 0, 0.1, sample_index=1),  # one sample says otherwise
+    say("j3", 0, 0.1),
+    say("import:x", 0, 0.0, "import"),
 ])  # fmt: skip
-def test_unanimity_is_every_judge_in_every_order_and_sample(
-    extra: list[dict[str, Any]], status: str
-) -> None:
-    rows = [*say("j1", 0, 0.9), *say("j2", 0, 0.8), *extra]
-    (label,) = unanimous(make_pairs(1), make_frame(rows), 0.6).to_dicts()
-    if extra and extra[0]["kind"] == "human":
-        assert (label["decided_by"], label["p_a"]) == ("human", 0.0)
-        return
-    assert label["status"] == status
+def test_unanimity_is_every_judge_in_every_order_and_sample(extra: list[dict[str, Any]]) -> None:
+    assert unanimous(make_pairs(1), make_frame(AGREED), 0.6)["status"].item() == "labelled"
+    (label,) = unanimous(make_pairs(1), make_frame([*AGREED, *extra]), 0.6).to_dicts()
+    assert (label["status"], label["reason"]) == ("to_review", "disagreement")
+
+
+def test_people_decide_where_judges_are_unanimous_or_torn() -> None:
+    for said in (AGREED, say("j1", 0, 0.9) + say("j2", 0, 0.1)):
+        rows = [*said, *say("person-x", 0, 0.0, "human")]
+        (label,) = unanimous(make_pairs(1), make_frame(rows), 0.6).to_dicts()
+        assert (label["decided_by"], label["tier"], label["p_a"]) == ("human", "gold", 0.0)
+
+
+def test_unanimity_is_as_sure_as_its_voices() -> None:
+    (label,) = unanimous(make_pairs(1), make_frame(AGREED), 0.6).to_dicts()
+    assert label["p_a"] == pytest.approx(0.85)
+    (unsure,) = unanimous(make_pairs(1), make_frame(say("j1", 0, 0.51)), 0.55).to_dicts()
+    assert (unsure["status"], unsure["reason"], unsure["p_a"]) == (
+        "to_review", "below_threshold", 0.51,
+    )  # fmt: skip
+    ties = [*say("j1", 0, 0.5), *say("j2", 0, 0.5)]
+    (tie,) = unanimous(make_pairs(1), make_frame(ties), 0.55).to_dicts()
+    assert (tie["reason"], tie["p_a"], tie["entropy"]) == ("tie", 0.5, 0.0)
+
+
+@pytest.mark.parametrize("kind", ["human", "llm"])
+def test_a_recorded_order_of_somebody_in_a_pool_spoils_no_unanimity(kind: str) -> None:
+    """A person sees a pair once, in some order, and it may be written down."""
+    (row,) = say("import:x/ann", 0, 1.0, "human")
+    rows = [*AGREED, {**row, "kind": kind, "order": "ab"}]
+    assert unanimous(make_pairs(1), make_frame(rows), 0.6)["status"].item() == "labelled"
+
+
+def test_a_calibrated_mean_does_not_hide_that_the_orders_disagree() -> None:
+    ab, ba = say("j1", 0, 0.58)  # what calibration wrote over 0.95 and 0.25
+    rows = [{**ab, "p_raw": 0.95}, {**ba, "p_raw": 0.25}]
+    (label,) = unanimous(make_pairs(1), make_frame(rows), 0.55).to_dicts()
+    assert (label["status"], label["reason"]) == ("to_review", "disagreement")
+
+
+@pytest.mark.parametrize("policy", sorted(JURIES))
+def test_what_only_a_pool_says_stays_a_candidate(policy: str) -> None:
+    """And the weighing juries are no surer of it for being told nine hundred times."""
+    n = 900
+    pool = [row for i in range(n) for row in say("import:x", i, float(i % 2), "import")]
+    ours = say("j1", 0, 0.1)
+    gold = say("import:x/expert", 1, 1.0, "human", gold=True)
+    alone = JURIES[policy](make_pairs(n), make_frame(pool), 0.6)
+    assert alone["tier"].unique().to_list() == ["candidate"]
+    assert ((alone["p_a"] > 0.5) == [bool(i % 2) for i in range(n)]).all()
+    if policy != "unanimous":
+        assert alone["p_a"].max() == pytest.approx(0.775), "0.7, and half of what a tie gets"
+    with_others = JURIES[policy](make_pairs(n), make_frame([*pool, *ours, *gold]), 0.6)
+    assert with_others["tier"].head(3).to_list() == ["silver", "gold", "candidate"]
+
+
+def of_model(model: str, names: str, p_a: float) -> list[dict[str, Any]]:
+    """So many judges of one model, on ten pairs."""
+    return [row for i in range(10) for name in names
+            for row in say(f"{name}:{model}", i, p_a, model=model)]  # fmt: skip
+
+
+@pytest.mark.parametrize("policy", [dawid_skene, gold_first, weighted_vote])
+def test_a_model_asked_in_three_ways_has_one_voice(policy: Policy) -> None:
+    rows = of_model("m@1", "xyz", 0.9) + of_model("n@1", "x", 0.1) + of_model("o@1", "x", 0.1)
+    labels = policy(make_pairs(10), make_frame(rows), 0.6)
+    assert labels["p_a"].max() < 0.4
+    assert labels["annotators"][0].to_list() == ["x:m@1", "x:n@1", "x:o@1", "y:m@1", "z:m@1"]
+    assert labels["agreement"][0] == pytest.approx(2 / 3)
+    # a model whose judges are split calls a tie, and leaves the pair to the others
+    split = of_model("m@1", "x", 0.9) + of_model("m@1", "y", 0.3)
+    assert policy(make_pairs(10), make_frame(split), 0.6)["reason"].unique().to_list() == ["tie"]
+    strangers = [{**row, "model": None} for row in rows]
+    assert policy(make_pairs(10), make_frame(strangers), 0.6)["p_a"].min() > 0.5
+
+
+def test_gold_on_other_pairs_does_not_make_all_votes_ties() -> None:
+    """Gold says nothing of these three: their majority must."""
+    words = {
+        ("x", 0): 0.9,
+        ("y", 0): 0.9,
+        ("z", 0): 0.2,
+        ("x", 1): 0.1,
+        ("y", 1): 0.1,
+        ("z", 1): 0.8,
+    }
+    rows = [row for (name, i), p_a in words.items() for row in say(name, i, p_a)]
+    rows += say("person-x", 2, 1.0, "human")
+    labels = weighted_vote(make_pairs(3), make_frame(rows), 0.55)
+    assert labels["status"].to_list() == ["labelled"] * 3
+    assert [p > 0.5 for p in labels["p_a"]] == [True, False, True]
+    assert labels["decided_by"].to_list() == ["consensus", "consensus", "human"]
 
 
 @settings(deadline=None, max_examples=100)

@@ -37,8 +37,9 @@ policies = st.sampled_from(sorted(POLICIES))
 
 
 def make_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
-    schema = {**polars_schema("judgments"), "one_order": pl.Boolean()}
-    return pl.DataFrame([{"one_order": False, **row} for row in rows], schema=schema)
+    more = {"one_order": pl.Boolean(), "model": pl.String(), "p_raw": pl.Float64()}
+    full = [{"one_order": False, "p_raw": row.get("p_a"), **row} for row in rows]
+    return pl.DataFrame(full, schema={**polars_schema("judgments"), **more})
 
 
 def verdict(response: str, score: float | None) -> dict[str, Any]:

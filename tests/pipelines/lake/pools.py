@@ -75,6 +75,13 @@ EXAMPLES = {
 }
 
 
+def record(**changes: Any) -> dict[str, Any]:
+    """`OPINION` with other fields. A number takes the verdict's place, `...` takes a key away."""
+    said = {"p_a", "score_a", "score_b"} & changes.keys()
+    kept = {k: v for k, v in OPINION.items() if k != "verdict" or not said}
+    return {k: v for k, v in {**kept, **changes}.items() if v is not ...}
+
+
 def write_jsonl(file: Path, *rows: Any) -> Path:
     file.write_bytes(
         b"".join((r if isinstance(r, bytes) else json.dumps(r).encode()) + b"\n" for r in rows)

@@ -73,12 +73,29 @@ def line(prompt: Any = GOOD, category: str = "advice") -> str:
 
 
 @pytest.mark.parametrize(
-    "broken", ["{not json", "[1, 2]", "null", '{"category": "advice"}', line(5), line(" ")]
-)
+    "broken",
+    ["{not json", "[1, 2]", "null", '{"category": "advice"}', line(5), line(" "),
+     '{"category": "advice", "prompt": "Which way is home?", "paraphrase_of": ["x"]}'],
+)  # fmt: skip
 def test_a_broken_seed_is_named_by_file_and_line(tmp_path: Path, broken: str) -> None:
     spec = write_seeds(tmp_path, line(), "", broken)
     with pytest.raises(SeedsBroken, match=r"mine\.jsonl: line 3 is not"):
         read_seeds(spec, tmp_path)
+
+
+def test_a_paraphrase_names_a_prompt_of_its_file_and_is_no_example(tmp_path: Path) -> None:
+    other = {"category": "advice", "prompt": "Which way do bees take home?"}
+    spec = write_seeds(tmp_path, json.dumps({**other, "paraphrase_of": GOOD}), line())
+    seeds = read_seeds(spec, tmp_path)
+    paraphrase, original = make_seed_rows(seeds)
+    assert (paraphrase["parent_id"], original["parent_id"]) == (original["prompt_id"], None)
+    source = {"seeds": "mine.jsonl", "categories": ["advice"]}
+    for call in make_growing_calls(make_open_recipe(3, **source), tmp_path):
+        assert call.context == ("advice", [GOOD])
+    for original_text in ("How do bees find home?", other["prompt"]):
+        text = json.dumps({**other, "paraphrase_of": original_text})
+        with pytest.raises(SeedsBroken, match=r"mine\.jsonl: line 2: paraphrase_of is '"):
+            read_seeds(write_seeds(tmp_path, line(), text), tmp_path)
 
 
 def test_a_line_ends_where_json_lines_end(tmp_path: Path) -> None:

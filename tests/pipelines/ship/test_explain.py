@@ -114,3 +114,17 @@ def test_a_pair_that_only_waits_for_people_is_told_too(tmp_path: Path) -> None:
     assert (told["pair_id"], told["versions"]) == (pair_id, [])
     assert len(told["responses"]) == 2 and told["decisions"][0]["rule"] == "no_opinion"
     assert render_explanation(told).splitlines()[-1] == "versions (0)"
+
+
+def test_a_score_without_a_criterion_is_called_a_score(lake: Lake, pair_ids: list[str]) -> None:
+    told = explain_pair(lake, pair_ids[0])
+    score = {**told["judgments"][0], "p_a": None, "score": 7.0, "criterion": None}
+    said = [{**score, "annotator": "g", "sample_index": sample} for sample in (0, 2)]
+    said.append({**score, "annotator": "p", "criterion": "calm"})
+    lines = render_explanation({**told, "judgments": said}).splitlines()
+    assert [line for line in lines if " of A: 7" in line] == [
+        "  g: score of A: 7",
+        "  g: score of A: 7 (sample 2)",
+        "  p: calm of A: 7",
+    ]
+    assert told["judgments"][0]["sample_index"] == 0

@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from annotators.ranking.conclusions import CYCLES, GROUPS
+from annotators.rubrics.policy import POLICIES
+from annotators.rubrics.taxonomy import COUNTS
 from pipelines.label.reliability import Reliability, measure_annotators
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.layouts import OPINIONS
@@ -246,6 +250,35 @@ def test_opinions_on_criteria_alone_are_no_opinion_on_a_pair(tmp_path: Path) -> 
     facts, section = report_on(tmp_path, [make_records(0)[-1]])
     assert (facts["cards"], facts["apart"]) == ([], [CHECKER])
     assert "Nobody has an opinion on a pair of these prompts." in section
+
+
+def test_groups_policies_and_failures_have_tables_of_their_own(
+    all_facts: dict[str, Any], found: Reliability
+) -> None:
+    assert "Groups and single responses" not in read_section(render_report(all_facts))
+    policy = {"policy": "<i>calm", "version": 1, "annotator": "policy-calm-v1:m", "judged": 3,
+              "broken": 2, "stale": True}  # fmt: skip
+    failure = {**dict.fromkeys(COUNTS), "annotator": "failures-x-v1:m", "failure_class": "facts",
+               "checked": 4, "found": 1, "share": 0.25, "labelled": 0}  # fmt: skip
+    told = describe_reliability(
+        replace(
+            found,
+            rankings=pl.DataFrame([("ranking:m", 9, 2, 1)], schema=GROUPS, orient="row"),
+            cycles=pl.DataFrame([("ranking:m", "p1", ["r1", "r2", "r3"])] * 9, schema=CYCLES,
+                                orient="row"),
+            policies=pl.DataFrame([policy], schema=POLICIES),
+            failures=pl.DataFrame([failure], schema=COUNTS),
+        )
+    )  # fmt: skip
+    told["cards"][0]["calls_failed"] = 3
+    page = render_report({**all_facts, "reliability": told})
+    assert not Page(page).open
+    text = read_text(read_section(page))
+    assert "ranking:m 9 2 1" in text
+    assert text.count("Cycle: r1 beats r2 beats r3 beats r1 (prompt p1)") == 5
+    assert "policy-calm-v1:m &lt;i&gt;calm 1 3 2 yes" in text
+    assert "failures-x-v1:m facts 4 1 25.0 %" in text
+    assert "120 0 3 failed 75.0 %" in text
 
 
 def test_the_plot_draws_those_with_the_most_verdicts() -> None:

@@ -1,0 +1,140 @@
+"""Whether a batch of people's work is good enough to be released as gold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from annotators.agreement import find_interval
+from annotators.people.agreement import measure_alpha
+from annotators.people.annotations import take_gold, take_latest
+
+
+@dataclass(frozen=True)
+class Bars:
+    """What a batch must reach.
+
+    Attributes:
+        overlap: people who must have answered an item.
+        overlap_share: the share of the items that so many must have answered.
+        alpha: Krippendorff's, over the three labels. He asks for 0.8 to rely on data, and for 0.667
+            to conclude anything tentatively.
+        gold_labels: labels on hidden gold that the batch must hold.
+        gold_accuracy: the share of them that must be right.
+    """
+
+    overlap: int = 2
+    overlap_share: float = 0.95
+    alpha: float = 0.667
+    gold_labels: int = 30
+    gold_accuracy: float = 0.8
+
+
+BARS = Bars()
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One thing that a batch must reach: `value` as measured, None where it could not be, which
+    does not pass; `sentence` says it to people."""
+
+    name: str
+    value: float | None
+    bar: float
+    passed: bool
+    sentence: str
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """All gates of a batch, each with what was measured; it passes where they all do."""
+
+    batch: str | None
+    passed: bool
+    gates: tuple[Gate, ...]
+
+
+def check_gates(
+    annotations: pl.DataFrame, gold: pl.DataFrame, bars: Bars = BARS
+) -> tuple[GateReport, ...]:
+    """Hold each batch against the bars.
+
+    Alpha and accuracy are compared as measured, and the sentence gives their intervals. Leave
+    the annotators out first who were set aside (`standing.measure_standing`), for what counts
+    is what would be released. An item that nobody answered is in no frame: that all were is for the
+    caller to know.
+
+    Args:
+        annotations: see `annotators.people.annotations`.
+        gold: item, label: the truth about the hidden items.
+
+    Returns:
+        A report a batch, by name; its gates are `overlap`, `alpha`, `gold_labels` and
+        `gold_accuracy`.
+
+    Raises:
+        VotesUnreadable: see `annotations.take_latest` and `annotations.take_gold`.
+    """
+    truth = take_gold(gold)
+    batches = take_latest(annotations).partition_by("batch", maintain_order=True)
+    return tuple(_check_batch(rows, truth, bars) for rows in batches)
+
+
+def _check_batch(rows: pl.DataFrame, truth: pl.DataFrame, bars: Bars) -> GateReport:
+    scored = rows.filter(pl.col("label").is_not_null()).join(truth, on="item")
+    right = int((scored["label"] == scored["truth"]).sum())
+    gates = (
+        _check_overlap(rows, bars),
+        _check_alpha(rows, bars),
+        _check_gold_labels(len(scored), bars),
+        _check_gold_accuracy(right, len(scored), bars),
+    )
+    return GateReport(rows["batch"][0], all(gate.passed for gate in gates), gates)
+
+
+def _check_overlap(rows: pl.DataFrame, bars: Bars) -> Gate:
+    people = rows.group_by("item").len()["len"]
+    enough = int((people >= bars.overlap).sum())
+    share = enough / len(people)
+    return _hold(
+        "overlap", share, bars.overlap_share,
+        f"{enough} of {len(people)} items ({share:.1%}) were answered by {bars.overlap} people or "
+        f"more; {bars.overlap_share:.0%} must be",
+    )  # fmt: skip
+
+
+def _check_alpha(rows: pl.DataFrame, bars: Bars) -> Gate:
+    alpha = measure_alpha(rows)
+    if alpha.value is None:
+        why = "all labels are the same" if alpha.items else "no item has two labels"
+        return _hold("alpha", None, bars.alpha, f"agreement cannot be told from chance: {why}")
+    known = "" if alpha.low is None else f" (95 % interval {alpha.low:.3f} to {alpha.high:.3f})"
+    return _hold(
+        "alpha", alpha.value, bars.alpha,
+        f"Krippendorff's alpha is {alpha.value:.3f}{known} over {alpha.items} items with two "
+        f"labels or more; it must be {bars.alpha:g} at least",
+    )  # fmt: skip
+
+
+def _check_gold_labels(n: int, bars: Bars) -> Gate:
+    return _hold(
+        "gold_labels", n, bars.gold_labels,
+        f"the batch holds {n} labels on hidden gold; {bars.gold_labels} are the least to judge by",
+    )  # fmt: skip
+
+
+def _check_gold_accuracy(right: int, n: int, bars: Bars) -> Gate:
+    if not n:
+        sentence = "no item of hidden gold has a label, so accuracy is not known"
+        return _hold("gold_accuracy", None, bars.gold_accuracy, sentence)
+    low, high = find_interval(right / n, float(n))
+    return _hold(
+        "gold_accuracy", right / n, bars.gold_accuracy,
+        f"{right} of {n} labels on hidden gold are right ({right / n:.1%}, 95 % interval {low:.1%} "
+        f"to {high:.1%}); {bars.gold_accuracy:.0%} must be",
+    )  # fmt: skip
+
+
+def _hold(name: str, value: float | None, bar: float, sentence: str) -> Gate:
+    return Gate(name, value, bar, value is not None and value >= bar, sentence)
