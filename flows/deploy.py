@@ -25,6 +25,7 @@ FILE_KEYS = ("name", "prefect-version", "definitions", "deployments")
 NEEDED = ("name", "entrypoint", "work_pool")
 PASSED_ON = (
     "description", "tags", "version", "paused", "concurrency_limit", "enforce_parameter_schema",
+    "triggers",
 )  # fmt: skip
 POOL_KEYS = ("name", "work_queue_name", "job_variables")
 TIMINGS = ("cron", "interval", "rrule")

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from annotators.rubrics.rubric import Criterion, load_rubric
 from engines.assets import AssetMissing, find_asset
 from pipelines.clean.dedup import dedup_prompts
 from pipelines.clean.filters import filter_pairs
@@ -20,7 +21,7 @@ from pipelines.clean.splits import split_prompts
 from pipelines.label.describing import describe_pairs
 from pipelines.label.judging import judge_pairs
 from pipelines.label.labelling import label_pairs
-from pipelines.label.review import queue_reviews
+from pipelines.label.people.queueing import queue_reviews
 from pipelines.label.signalling import run_signals
 from pipelines.label.verifying import verify
 from pipelines.lake.catalogue import Lake, open_lake
@@ -32,7 +33,7 @@ from pipelines.make.rollouts import roll_out
 from pipelines.make.synthesis import synthesise
 from pipelines.ship.publish import Published, Unsettled, publish_version
 from pipelines.view import View
-from schemas.recipe import ImportSource, Recipe, RecipeError, load_recipe, parse_recipe
+from schemas.recipe import ImportSource, Recipe, RecipeError, ReviewSpec, load_recipe, parse_recipe
 
 
 @dataclass(frozen=True)
@@ -237,6 +238,32 @@ def find_recipe(name: str, lake_url: str | None = None) -> tuple[Recipe, Path | 
         content = json.loads(stored)
         base = Path(content["base"]) if content["base"] else None
         return parse_recipe(content["recipe"], name), base
+
+
+def find_review_settings(
+    lake: Lake, name: str | None, lake_url: str
+) -> tuple[ReviewSpec, tuple[Criterion, ...]]:
+    """What a recipe asks of people and the criteria that they rate: of the recipe of that name (see
+    `find_recipe`), else of the one that the lake saw last, else the defaults.
+
+    Raises:
+        RecipeError, engines.assets.AssetMissing, annotators.rubrics.rubric.RubricError
+    """
+    if name is None:
+        seen = lake.query(
+            "SELECT key FROM lake_meta WHERE starts_with(key, 'recipe:') "
+            "ORDER BY created_at DESC LIMIT 1"
+        )["key"]
+        if seen.is_empty():
+            return ReviewSpec(), ()
+        content = json.loads(_find_stored(lake, seen[0].split(":")[1]) or "")
+        recipe, base = parse_recipe(content["recipe"]), content["base"] and Path(content["base"])
+    else:
+        recipe, base = find_recipe(name, lake_url)
+    spec = recipe.review
+    if spec.criteria is None:
+        return spec, ()
+    return spec, load_rubric(find_asset(spec.criteria, base)).asked
 
 
 def _find_stored(lake: Lake, name: str) -> str | None:

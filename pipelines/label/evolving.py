@@ -10,7 +10,7 @@ from annotators.rubrics.evolve import GoldPair
 from annotators.rubrics.gold import collect_gold
 from annotators.rubrics.rubric import EVERY
 from annotators.talk import Item, Judge, Row
-from pipelines.label.latest import keep_latest_of_people
+from pipelines.label.people.counting import keep_counted
 from pipelines.label.talking import hear_judge
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.editions import drop_superseded
@@ -27,7 +27,7 @@ def find_gold(lake: Lake, categories: Sequence[str]) -> list[GoldPair]:
         "AND (kind = 'human' OR gold)"
     )
     pools = lake.query("SELECT DISTINCT source FROM imports")["source"].to_list()
-    latest = keep_latest_of_people(drop_superseded(lake, said, pools)).filter("valid")
+    latest = keep_counted(drop_superseded(lake, said, pools)).filter("valid")
     found = lake.query(
         "SELECT j.prompt_id, j.response_a, j.response_b, j.p_a, j.gold, p.messages, p.category, "
         "p.answer, a.content AS content_a, b.content AS content_b FROM latest j "

@@ -11,7 +11,8 @@ from annotators.talk import Judge
 from annotators.verifiers import VERIFIERS, VERSION_MARK
 from annotators.votes import average_opinions
 from pipelines.label.juries import JURIES
-from pipelines.label.latest import keep_latest_of_people, keep_rankings_of
+from pipelines.label.latest import keep_rankings_of
+from pipelines.label.people.counting import find_discarded, keep_counted
 from pipelines.label.policies import POLICIES
 from pipelines.label.reliability import LEAST_TO_CALIBRATE, read_cards
 from pipelines.lake.catalogue import Lake
@@ -33,10 +34,10 @@ def find_judgments(
     lake: Lake, recipe: Recipe, judges: list[Judge], pairs: pl.DataFrame
 ) -> pl.DataFrame:
     """The judgments that speak of `pairs`: of verifiers, of people, of the recipe's judges and of
-    its imported pools, with the columns that `pipelines.label.policies` adds. Of a person's
-    revisions only the latest counts; one that was taken back is gone; of a pool's editions what the
-    newest says of a pair; of a verifier's verdicts those of its present version; of a ranking what
-    was concluded of the group that `pairs` form."""
+    its imported pools, with the columns that `pipelines.label.policies` adds. Of people what
+    `pipelines.label.people.counting` counts; of a pool's editions what the newest says of a pair;
+    of a verifier's verdicts those of its present version; of a ranking what was concluded of the
+    group that `pairs` form."""
     found = lake.query(
         "SELECT j.* FROM judgments j WHERE "
         "(j.response_b IS NULL AND (j.response_a IN (SELECT response_a FROM pairs) "
@@ -63,7 +64,7 @@ def find_judgments(
         .otherwise(pl.lit(True)),
     )
     return (
-        keep_rankings_of(pairs, keep_latest_of_people(ours))
+        keep_rankings_of(pairs, keep_counted(ours))
         .with_columns(
             one_order=pl.col("annotator").is_in(one_order),
             model=pl.col("annotator").replace_strict(models, default=None, return_dtype=pl.String),
@@ -83,6 +84,7 @@ def apply_policy(
     if recipe.label.calibration:
         judgments = calibrate(lake, judgments, recipe.label.calibration)
     labels = {**POLICIES, **JURIES}[recipe.label.policy](pairs, judgments, recipe.label.threshold)
+    labels = discard(labels, find_discarded(lake))
     labelled, a_wins = pl.col("status") == "labelled", pl.col("p_a") > 0.5
     return (
         pairs.join(labels, on="pair_id", maintain_order="left")
@@ -99,6 +101,19 @@ def apply_policy(
         )
         .with_columns(margin=2 * pl.col("probability") - 1)
     )
+
+
+def discard(labels: pl.DataFrame, discarded: pl.DataFrame) -> pl.DataFrame:
+    """The labels, of which pairs that people could not decide have none: `status` is `discarded`,
+    and `reason` theirs. Nobody is asked about them again."""
+    gone = labels.join(discarded, on="pair_id").with_columns(
+        *(pl.lit(None, labels.schema[name]).alias(name)
+          for name in ("p_a", "agreement", "tier", "decided_by", "annotators", "entropy")),
+        status=pl.lit("discarded"),
+        reason=pl.col("because"),
+    )  # fmt: skip
+    kept = labels.join(discarded, on="pair_id", how="anti")
+    return pl.concat([kept, gone.select(labels.columns)]).sort("pair_id")
 
 
 def calibrate(lake: Lake, judgments: pl.DataFrame, method: str) -> pl.DataFrame:
@@ -142,18 +157,21 @@ def calibrate(lake: Lake, judgments: pl.DataFrame, method: str) -> pl.DataFrame:
 
 
 def label_pairs(lake: Lake, run: Run, recipe: Recipe, labels: pl.DataFrame) -> StageSummary:
-    """Record what `apply_policy` found: each undecided pair as a `to_review` decision."""
+    """Record what `apply_policy` found: each undecided pair as a `to_review` decision, and each
+    that people discarded as a `drop`."""
     spec = recipe.label
     scope = make_label_scope(recipe, labels)
-    undecided = labels.filter(pl.col("status") == "to_review")
+    undecided = labels.filter(pl.col("status") != "labelled")
+    gone = pl.col("status") == "discarded"
+    cannot = pl.format("the policy {} cannot decide: {}", pl.lit(spec.policy), "reason")
 
     def compute() -> Decided:
         decisions = undecided.select(
             item_id="pair_id",
             item_kind=pl.lit("pair"),
-            action=pl.lit("to_review"),
-            rule="reason",
-            reason=pl.format("the policy {} cannot decide: {}", pl.lit(spec.policy), "reason"),
+            action=pl.when(gone).then(pl.lit("drop")).otherwise(pl.lit("to_review")),
+            rule=pl.when(gone).then(pl.lit("discarded_by_people")).otherwise("reason"),
+            reason=pl.when(gone).then("reason").otherwise(cannot),
             value="probability",
             threshold=pl.lit(spec.threshold),
         )

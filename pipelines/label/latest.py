@@ -1,4 +1,4 @@
-"""What still counts of judgments that somebody has revised since."""
+"""What still counts of rankings. (Of people: `pipelines.label.people.counting`.)"""
 
 from __future__ import annotations
 
@@ -7,24 +7,6 @@ import polars as pl
 from annotators.ranking.conclusions import RANKING, keep_groups
 from annotators.talk import Item
 from annotators.votes import PAIR
-
-
-def keep_latest_of_people(judgments: pl.DataFrame) -> pl.DataFrame:
-    """Of our own people's judgments the latest of each person and pair (and criterion): one pull
-    may bring several revisions, and the desk's own time, in `detail`, tells them apart. One that
-    was taken back is the latest, and not valid. All else is left as it is.
-
-    Args:
-        judgments: rows of the table, with annotator, kind, response_a, response_b, criterion,
-            created_at, detail and judgment_id.
-    """
-    people = (pl.col("kind") == "human") & ~pl.col("annotator").str.starts_with("import:")
-    latest = (
-        judgments.filter(people)
-        .sort("created_at", "detail", "judgment_id")
-        .unique(["annotator", *PAIR, "criterion"], keep="last", maintain_order=True)
-    )
-    return pl.concat([judgments.filter(~people), latest])
 
 
 def keep_rankings_of(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFrame:

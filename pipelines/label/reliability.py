@@ -34,7 +34,7 @@ from annotators.rubrics.policy import tabulate_policies
 from annotators.rubrics.taxonomy import count_failures
 from annotators.signals.compare import compare_scores
 from annotators.votes import PAIR, average_opinions, make_votes, select_opinions
-from pipelines.label.latest import keep_latest_of_people
+from pipelines.label.people.counting import keep_counted
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.editions import drop_superseded
 from pipelines.lake.run import Run
@@ -124,7 +124,7 @@ def measure_annotators(
         version or (),
     )
     pools = lake.query("SELECT DISTINCT source FROM imports")["source"].to_list()
-    judgments = keep_latest_of_people(drop_superseded(lake, judgments, pools))
+    judgments = keep_counted(drop_superseded(lake, judgments, pools))
     judgments = count_costs(keep_newest(judgments))
     judgments = pl.concat([judgments, compare_scores(judgments, select_opinions(judgments))])
     categories = lake.query(f"SELECT prompt_id, category FROM prompts AT (VERSION => {at})")

@@ -7,11 +7,17 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from annotators.label_studio import Desk, connect_desk
 from engines.services import Service
-from pipelines.label.review import DELETED, pull_reviews, push_reviews, review_status
+from pipelines.label.people.answers import DELETED
+from pipelines.label.people.pulling import pull_reviews
+from pipelines.label.people.pushing import push_reviews
+from pipelines.label.people.releasing import release_batch
+from pipelines.label.people.resolving import find_answers
+from pipelines.label.people.status import review_status
 from pipelines.lake.catalogue import open_lake
 from pipelines.lake.run import new_run
 from pipelines.steps import Work, open_work, run_step
@@ -95,9 +101,9 @@ def test_undecided_pairs_reach_people_and_come_back_as_judgments(
             assert undecided >= 5
             assert set(work.look().labels["status"]) == {"to_review"}
 
-            pushed = push_reviews(work.lake, new_run(), desk, "End to end")
+            pushed = push_reviews(work.lake, new_run(), desk, title="End to end")
             assert (pushed.rows_in, pushed.to_review) == (undecided, undecided)
-            assert push_reviews(work.lake, new_run(), desk, "End to end").rows_in == 0
+            assert push_reviews(work.lake, new_run(), desk, title="End to end").rows_in == 0
             reviews = work.lake.query("FROM reviews WHERE status = 'pushed' ORDER BY review_id")
             project = reviews["project_id"][0]
             listed = ask(label_studio, f"/tasks?project={project}&fields=all&page_size=100")
@@ -113,7 +119,14 @@ def test_undecided_pairs_reach_people_and_come_back_as_judgments(
             assert (pulled.rows_in, pulled.kept, pulled.extra["new"]) == (2, 2, 2)
             assert pull_reviews(work.lake, new_run(), desk).extra["new"] == 0
             assert review_status(work.lake)["answered"] == 2
+            people = work.lake.query("SELECT annotator, seconds FROM judgments WHERE kind='human'")
+            assert people["annotator"].n_unique() == 1
+            assert "@" not in people["annotator"][0]
+            assert people["seconds"].to_list() == [3.5, 3.5]
+            assert not gold_labels(work)  # nothing counts before its release
 
+            batch = reviews["batch_id"][0]
+            assert release_batch(work.lake, new_run(), batch, "Mira").kept == 2
             labels = find_labels(work)
             label = labels[first["pair_id"]]
             assert (label["status"], label["tier"], label["decided_by"]) == (
@@ -122,24 +135,18 @@ def test_undecided_pairs_reach_people_and_come_back_as_judgments(
             assert label["chosen_id"] == first[f"response_{first['left']}"]
             tie = labels[second["pair_id"]]
             assert (tie["status"], tie["reason"]) == ("to_review", "tie")
-            people = work.lake.query("SELECT annotator, seconds FROM judgments WHERE kind='human'")
-            assert people["annotator"].n_unique() == 1
-            assert "@" not in people["annotator"][0]
-            assert people["seconds"].to_list() == [3.5, 3.5]
+            walk(work, "label", "review_queue")
+            assert review_status(work.lake)["queued"] == 0  # nobody is asked again
 
-            choose(label_studio, second["task_id"], "right")  # a second opinion, later
-            assert pull_reviews(work.lake, new_run(), desk).extra["new"] == 1
-            other = "b" if second["left"] == "a" else "a"
-            label = find_labels(work)[second["pair_id"]]
-            assert label["chosen_id"] == second[f"response_{other}"]
+
+def gold_labels(work: Work) -> list[str]:
+    return [pair_id for pair_id, row in find_labels(work).items() if row["tier"] == "gold"]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.xdist_group("label_studio")
-def test_what_is_deleted_at_the_desk_counts_no_more(
-    tmp_path: Path, label_studio: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_deleted_at_the_desk_counts_no_more(tmp_path: Path, label_studio: Service) -> None:
     desk = connect_desk(label_studio.url, label_studio.token or "", local=True)
     # another address of the same server, as after `assay down` and `assay up`
     moved = connect_desk(
@@ -154,7 +161,7 @@ def test_what_is_deleted_at_the_desk_counts_no_more(
         with open_work(str(tmp_path / "lake"), recipe, None) as work:
             walk(work, "grow", "dedup", "split", "rollouts", "filter_responses", "verify", "judge")
             walk(work, "label", "review_queue")
-            push_reviews(work.lake, new_run(), desk, "Deletions")
+            push_reviews(work.lake, new_run(), desk, title="Deletions")
             reviews = work.lake.query("FROM reviews WHERE status = 'pushed' ORDER BY review_id")
             first, second, third = (reviews.row(i, named=True) for i in range(3))
 
@@ -162,47 +169,41 @@ def test_what_is_deleted_at_the_desk_counts_no_more(
                 extra = pull_reviews(work.lake, new_run(), moved).extra
                 return extra["new"], extra["deleted"]
 
-            def chosen(review: dict[str, Any]) -> str | None:
-                """The side that the label prefers; None where people must decide."""
-                label = find_labels(work)[review["pair_id"]]
-                if label["status"] == "to_review":
+            def said(review: dict[str, Any]) -> str | None:
+                """The side that the answers which count prefer."""
+                rows = find_answers(work.lake).filter(
+                    (pl.col("review_id") == review["review_id"]) & pl.col("set_aside").is_null()
+                )
+                if rows.is_empty():
                     return None
-                assert label["decided_by"] == "human"
-                is_left = label["chosen_id"] == review[f"response_{review['left']}"]
-                return "left" if is_left else "right"
+                return "left" if (rows["p_a"][0] == 1.0) == (review["left"] == "a") else "right"
 
             once = choose(label_studio, first["task_id"], "left")
             older = choose(label_studio, second["task_id"], "left")
             newer = choose(label_studio, second["task_id"], "right")
             kept = choose(label_studio, third["task_id"], "left")
             assert pull() == (4, 0)
-            assert [chosen(r) for r in (first, second, third)] == ["left", "right", "left"]
+            assert [said(r) for r in (first, second, third)] == ["left", "right", "left"]
             assert review_status(work.lake)["answered"] == 3
 
             delete(label_studio, once)
             delete(label_studio, newer)  # what the same person said before stands again
-            assert pull() == (2, 1)
-            assert [chosen(r) for r in (first, second, third)] == [None, "left", "left"]
+            assert pull() == (2, 2)
+            assert [said(r) for r in (first, second, third)] == [None, "left", "left"]
             assert review_status(work.lake)["answered"] == 2
             assert pull() == (0, 0)
 
             delete(label_studio, older)
             delete(label_studio, kept)  # now nothing is left in the project
             assert pull() == (2, 2)
-            assert [chosen(r) for r in (first, second, third)] == [None, None, None]
+            assert [said(r) for r in (first, second, third)] == [None, None, None]
             assert pull() == (0, 0)
 
             choose(label_studio, first["task_id"], "right")
             assert pull() == (1, 0)
-            assert chosen(first) == "right"
+            assert said(first) == "right"
             people = work.lake.query("FROM judgments WHERE kind = 'human' ORDER BY created_at")
             assert people["annotator"].n_unique() == 1  # one person at both addresses
             gone = people.filter(reason=DELETED)
-            assert len(gone) == 3 and gone["p_a"].null_count() == 3 and not gone["valid"].any()
-            assert len(people) == 4 + 2 + 2 + 1  # what was said is still there
-
-            with monkeypatch.context() as patch:  # the desk is set back, and forward again
-                patch.setattr("pipelines.label.review.pull_annotations", lambda *_: [])
-                assert pull() == (1, 1) and chosen(first) is None
-            assert pull() == (1, 0) and chosen(first) == "right"
-            assert pull() == (0, 0)
+            assert len(gone) == 4 and gone["p_a"].null_count() == 4 and not gone["valid"].any()
+            assert len(people) == 4 + 4 + 1  # what was said is still there
