@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 LOCKS := data/environments
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup run test lint bench soak lock clean
+.PHONY: help setup run test lint browser bench soak lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -32,7 +32,13 @@ lint: setup ## format, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: lint ## everything but the soak
+browser: ## Debian's Chromium, for the tests of the annotators' pages
+	@command -v chromium >/dev/null || { apt-get -qq update && \
+	DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends chromium; } \
+	>/dev/null 2>&1 || echo "no Chromium, and apt-get cannot install it here: the tests of the" \
+	"annotators' pages are skipped (as root on Debian: apt-get install chromium)"
+
+test: lint browser ## everything but the soak
 	$(PYTEST) -n 2 --dist loadgroup -m "not soak"
 
 bench: setup ## measured ratios, side by side in one run

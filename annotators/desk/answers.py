@@ -140,8 +140,8 @@ def _read_spans(data: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -
         if not (isinstance(start, int) and isinstance(end, int) and isinstance(labels, list)):
             raise Unreadable("a mark without a place or a kind")
         text = response[start:end]
-        marked = str(value.get("text", text))  # in which the interface changes white space
-        if not 0 <= start < end <= len(response) or marked.split() != text.split():
+        marked = str(value.get("text", text))
+        if not 0 <= start < end <= len(response) or _flatten(marked) != _flatten(text):
             raise Unreadable("a mark that does not fit the response")
         spans += [{"start": start, "end": end, "label": str(x), "text": text} for x in labels]
     verdict = collect(results, "verdict", "choices")
@@ -163,6 +163,11 @@ def _read_ranking(data: Mapping[str, Any], results: Sequence[Mapping[str, Any]])
     offered = [str(i + 1) for i in range(n)]
     ranks = [int(_read_one(results, f"{RANK}{i}", offered)) for i in range(n)]
     return {"ranks": ranks, "order": sorted(range(n), key=lambda i: ranks[i])}
+
+
+def _flatten(text: str) -> list[str]:
+    """The interface sends a backslash and an n for the end of a line, and other white space."""
+    return text.replace("\\n", "\n").split()
 
 
 def _read_one(results: Sequence[Mapping[str, Any]], from_name: str, offered: Any) -> str:

@@ -49,6 +49,13 @@ class Sitting:
     def wait_for_task(self) -> None:
         self.page.get_by_text("What did you use?").wait_for()
 
+    def wait_for_next(self, review_id: str) -> None:
+        """Until the desk, after an answer, shows the task of that review."""
+        self.page.wait_for_function(
+            "id => window.Htx?.task?.dataObj?.review_id === id", arg=review_id
+        )
+        self.wait_for_task()
+
     def submit(self, *, by_keyboard: bool = False) -> None:
         """Send the answer and wait until the desk has taken it."""
         with self.page.expect_response(

@@ -133,7 +133,7 @@ def test_spans_are_characters_of_the_response() -> None:
     got = read(
         "spans",
         mark(16, 25, text="2 + 2 = 5"),
-        mark(6, 12, text="😀\n\nand"),
+        mark(6, 12, text="😀\\n\\nand"),
         mark(6, 7, "form", text="😀"),
     )
     assert [(s["start"], s["label"], s["text"]) for s in got["spans"]] == [

@@ -131,5 +131,5 @@ def test_every_category_has_a_guideline_of_its_own() -> None:
     texts = [read_guideline(category) for category in guidelines]
     assert len(set(texts)) == len(texts)
     for text in texts:
-        assert len(text.splitlines()) <= 3 and 80 < len(text) < 330, text
+        assert len(text.splitlines()) == 1 and 80 < len(text) < 330, text
     assert read_guideline("no such category") == guidelines["*"]
