@@ -8,7 +8,7 @@ import httpx
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from annotators.label_studio import DeskUnreachable
+from annotators.desk import DeskUnreachable
 from flows.commands.people import find_desk, pull_and_assess
 from pipelines.label.people.pushing import push_reviews
 from pipelines.label.people.releasing import release_batch

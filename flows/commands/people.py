@@ -133,9 +133,9 @@ def find_desk(url: str | None) -> Any:
     LABEL_STUDIO_API_KEY, or the local one (also where the URL is its own).
 
     Raises:
-        annotators.label_studio.DeskUnreachable: neither is there.
+        annotators.desk.DeskUnreachable: neither is there.
     """
-    from annotators.label_studio import DeskUnreachable, connect_desk
+    from annotators.desk import DeskUnreachable, connect_desk
     from engines.services import find_service
 
     url = (url or os.environ.get("LABEL_STUDIO_URL", "")).rstrip("/")

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from annotators.label_studio import DeskUnreachable
+from annotators.desk import DeskUnreachable
 from flows.commands.people import find_desk
 from flows.commands.stages import merge_rows, run_steps
 from pipelines.lake.catalogue import Lake

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from annotators.label_studio import DeskRefused, DeskUnreachable, connect_desk
+from annotators.desk import DeskRefused, DeskUnreachable, connect_desk
 from engines.chat import ServerUnreachable
 from flows.commands.people import find_desk
 

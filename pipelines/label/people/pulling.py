@@ -19,7 +19,7 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.label.people import adapter as at_desk
+from annotators import desk as at_desk
 from pipelines.label.people.reading import find_stored, quarantine, take_in
 from pipelines.label.people.resolving import ITEM, find_answers
 from pipelines.label.people.reviews import advance, find_reviews

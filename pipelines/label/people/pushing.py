@@ -15,8 +15,8 @@ from typing import Any
 
 import polars as pl
 
+from annotators import desk as at_desk
 from annotators.rubrics.rubric import Criterion
-from pipelines.label.people import adapter as at_desk
 from pipelines.label.people.planning import Plan, plan_batch, plan_returns, strew
 from pipelines.label.people.reviews import advance, find_reviews
 from pipelines.label.people.tasks import find_texts

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from annotators.label_studio import Desk, connect_desk
+from annotators.desk import Desk, connect_desk
 from engines.services import Service
 from pipelines.label.people.answers import DELETED
 from pipelines.label.people.pulling import pull_reviews
