@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,43 @@ def test_both_flows_are_deployed_with_their_schedules(server: Service, tmp_path:
     assert deployments["nightly"].parameters == nightly
     assert deployments["every-ten-minutes"].parameters == {"lake": lake}
     assert {d.work_pool_name for d in deployments.values()} == {"assay"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.xdist_group("prefect")
+def test_a_notice_from_the_desk_brings_the_next_pull_forward(
+    server: Service, tmp_path: Path
+) -> None:
+    for _ in range(2):  # deployed again, it is one automation still
+        assert deploy(tmp_path).returncode == 0
+
+    async def read(client: Any) -> tuple[Any, Any]:
+        return await client.read_automations(), await client.read_deployment_by_name(PULL)
+
+    automations, deployment = ask(server, read)
+    (automation,) = automations
+    assert automation.enabled and automation.trigger.expect == {"assay.review.annotated"}
+
+    async def count(client: Any) -> int:
+        from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+
+        wanted = DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id]))
+        runs = await client.read_flow_runs(deployment_filter=wanted)
+        return sum(not run.auto_scheduled for run in runs)
+
+    assert ask(server, count) == 0
+    hint = subprocess.run(
+        [sys.executable, "-c", "from flows.listening import emit_hint; emit_hint()"],
+        cwd=ROOT,
+        env={**os.environ, "PREFECT_API_URL": f"{server.url}/api"},
+        timeout=60,
+    )
+    assert hint.returncode == 0
+    end = time.monotonic() + 60
+    while not ask(server, count) and time.monotonic() < end:
+        time.sleep(1)
+    assert ask(server, count) == 1
 
 
 @pytest.mark.slow
