@@ -51,6 +51,19 @@ class Appended:
     quarantined: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class PastLake:
+    """A lake as it stood at a snapshot. It has `Lake.query` and nothing that writes."""
+
+    cursor: duckdb.DuckDBPyConnection
+
+    def query(
+        self, sql: str, parameters: Sequence[Any] = (), **frames: pl.DataFrame
+    ) -> pl.DataFrame:
+        """See `Lake.query`."""
+        return _read(self.cursor, sql, parameters, frames)
+
+
 class Lake:
     """An open lake. Usable from several threads: each gets its own cursor."""
 
@@ -86,12 +99,18 @@ class Lake:
         self, snapshot: int, sql: str, parameters: Sequence[Any] = (), **frames: pl.DataFrame
     ) -> pl.DataFrame:
         """Run a read against the lake as it stood at `snapshot` (time travel)."""
-        name = f"lake_at_{snapshot}"
+        with self.look_back(snapshot) as past:
+            return past.query(sql, parameters, **frames)
+
+    @contextmanager
+    def look_back(self, snapshot: int) -> Iterator[PastLake]:
+        """The lake as it stood at `snapshot`, for the functions that only read."""
+        name = f"lake_at_{int(snapshot)}"
         cursor = self._connection.cursor()
         cursor.execute(make_attach_sql(self.place, name, f"SNAPSHOT_VERSION {int(snapshot)}"))
         try:
             cursor.execute(f"USE {name}")
-            return _read(cursor, sql, parameters, frames)
+            yield PastLake(cursor)
         finally:
             cursor.execute("USE memory")
             cursor.execute(f"DETACH {name}")

@@ -66,7 +66,7 @@ def plot_funnel(stages: Sequence[Mapping[str, Any]]) -> str:
         for label, counts, colour in parts:
             axes.barh(range(len(stages)), counts, left=left, color=colour, label=label, height=0.62)
             left = [a + b for a, b in zip(left, counts, strict=True)]
-        _name_bars(axes, [str(stage.get("stage", "?")) for stage in stages], left, notes)
+        name_bars(axes, [str(stage.get("stage", "?")) for stage in stages], left, notes)
         axes.set_xlabel("rows (in → kept)")
         put_legend(axes, columns=3)
 
@@ -153,7 +153,7 @@ def plot_categories(frame: pl.DataFrame) -> str:
             put_legend(axes, columns=2)
         ends = [max(n, dict(quota).get(place, 0)) for place, n in enumerate(pairs)]
         notes = [f"{n:,} ({100 * n / total:.0f} %)" if total else f"{n:,}" for n in pairs]
-        _name_bars(axes, shown["category"].to_list(), ends, notes)
+        name_bars(axes, shown["category"].to_list(), ends, notes)
         more = f" (the {len(shown)} largest of {len(frame)})" if len(frame) > len(shown) else ""
         axes.set_xlabel(f"pairs{more}")
 
@@ -178,7 +178,7 @@ def plot_order_flips(frame: pl.DataFrame) -> str:
         axes.barh(places, agree, color=BLUE, height=0.62, label="same verdict")
         axes.barh(places, rest, left=agree, color=ORANGE, height=0.62, label="flipped")
         notes = [f"{share:.0f} % of {n:,}" for share, n in zip(agree, both, strict=True)]
-        _name_bars(axes, read["annotator"].to_list(), [100] * len(read), notes)
+        name_bars(axes, read["annotator"].to_list(), [100] * len(read), notes)
         axes.set_xlabel("pairs judged in both orders (%)")
         axes.set_xticks(range(0, 101, 25))
         put_legend(axes, columns=2)
@@ -235,7 +235,7 @@ def plot_exam(frame: pl.DataFrame) -> str:
             axes.plot(row["score"], place, marker=marker, markersize=6, color=colour)
         notes = [f"{score:.3f}" for score in known["score"]]
         ends = known.select(pl.max_horizontal("score", "ci_high"))["score"].to_list()
-        _name_bars(axes, known["name"].to_list(), ends, notes)
+        name_bars(axes, known["name"].to_list(), ends, notes)
         axes.set_xlim(0, 1.12)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
         axes.set_xlabel("accuracy (bar: 95 % interval; dashed: chance)")
@@ -286,9 +286,7 @@ def _make_inline(svg: str, name: str, label: str) -> str:
     return f'<svg viewBox="{box}" role="img" aria-label="{html.escape(label)}">{rest.strip()}'
 
 
-def _name_bars(
-    axes: Any, names: Sequence[str], ends: Sequence[float], notes: Sequence[str]
-) -> None:
+def name_bars(axes: Any, names: Sequence[str], ends: Sequence[float], notes: Sequence[str]) -> None:
     """Label horizontal bars on the left and note their numbers beyond their ends."""
     short = [shorten(name, LABEL_CHARS) for name in names]
     axes.set_yticks(range(len(short)), short)

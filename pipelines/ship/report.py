@@ -1,9 +1,10 @@
 """The report of a published version: one HTML page that needs nothing beside itself.
 
-The pairs are counted afresh from `version_pairs`; judgments and rollouts are read as they stood
-at the version's snapshot, so that what a report says of the data stays the same for ever. What
-only a run can know (the stages, the quota, the cost) comes from the `versions` row; whatever is
-absent there is shown as not recorded. The reward model and its exam are the newest ones.
+The pairs are counted afresh from `version_pairs`; judgments, rollouts and what people were asked
+are read as they stood at the version's snapshot, so that what a report says of the data stays the
+same for ever. What only a run can know (the stages, the quota, the cost) comes from the `versions`
+row; whatever is absent there is shown as not recorded. The reward model and its exam are the newest
+ones.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from pipelines.label.reliability import measure_annotators
 from pipelines.lake.catalogue import Lake
 from pipelines.ship import figures
 from pipelines.ship.card import is_judged_by_embedded
+from pipelines.ship.figures_people import plot_minutes, plot_people
 from pipelines.ship.figures_reliability import plot_calibration
 from pipelines.ship.publish import Published, find_version
+from pipelines.ship.report_people import describe_people
 from pipelines.ship.report_reliability import describe_reliability
 from pipelines.ship.train import TrainedModel, find_models_of
 from schemas.errors import AssayError
@@ -145,6 +148,7 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
     reliability = measure_annotators(
         lake, snapshot=int(row["snapshot"]), version=(found.name, found.version)
     )
+    people = describe_people(lake, found, recipe.get("review") or {})
     writers = lake.query(WRITERS_SQL.format(snapshot=int(row["snapshot"])), key * 2)
     categories = _hold_against_quota(pairs, "category", metrics.get("quota") or {})
     model, curve = _find_model(lake, found)
@@ -160,6 +164,7 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
         "embedded_labels": _count_embedded_labels(recipe, judges, pairs),
         "judges": judges.to_dicts(),
         "reliability": describe_reliability(reliability),
+        "people": people,
         "compositions": {
             "category": categories.to_dicts(),
             "source": _hold_against_quota(
@@ -187,6 +192,8 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
                 judges.select("annotator", "agree", flipped=pl.col("both_orders") - pl.col("agree"))
             ),
             "calibration": plot_calibration(reliability.curves),
+            "people": plot_people(people["people"], people["bar"]) if people else "",
+            "minutes": plot_minutes(people["curve"], people["exams"]) if people else "",
             "categories": figures.plot_categories(
                 categories.select(category="key", pairs="pairs", quota="wanted")
             ),

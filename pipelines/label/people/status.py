@@ -43,8 +43,8 @@ def review_status(lake: Lake, spec: ReviewSpec | None = None) -> dict[str, Any]:
     answers = find_answers(lake).filter(pl.col("set_aside").is_null())
     return {
         **_count(lake, reviews, answers),
-        "batches": _list_batches(lake, reviews),
-        "ledger": _keep_ledger(lake),
+        "batches": list_batches(lake, reviews),
+        "ledger": keep_ledger(lake),
         "next": _look_ahead(lake, spec),
     }
 
@@ -109,7 +109,9 @@ def _find_former(lake: Lake, reviews: pl.DataFrame) -> set[str]:
     return set(found["review_id"])
 
 
-def _list_batches(lake: Lake, reviews: pl.DataFrame) -> list[dict[str, Any]]:
+def list_batches(lake: Lake, reviews: pl.DataFrame) -> list[dict[str, Any]]:
+    """The batches in their order, with their tasks, those answered, and their items released as
+    gold and discarded."""
     shown = pl.col("project_id").is_not_null()
     tasks = reviews.group_by("batch_id").agg(
         tasks=shown.sum(), answered=(shown & (pl.col("status") == "answered")).sum()
@@ -130,14 +132,12 @@ def _list_batches(lake: Lake, reviews: pl.DataFrame) -> list[dict[str, Any]]:
     )
 
 
-def _keep_ledger(lake: Lake) -> dict[str, Any]:
-    said = list_annotations(find_batched(lake))
+def keep_ledger(lake: Lake) -> dict[str, Any]:
+    """What `annotators.people.minutes.sum_minutes` says of all answers in batches (`all`, None
+    where there are none) and of each batch (`by_batch`)."""
+    said = list_timed(find_batched(lake))
     if said.is_empty():
         return {"all": None, "by_batch": []}
-    # of an item that one person answered twice the later row holds no earlier time
-    said = said.sort("updated_at").unique(
-        ["batch", "item", "annotator"], keep="last", maintain_order=True
-    )
     kept = lake.query("SELECT DISTINCT pair_id AS item FROM releases WHERE outcome = 'gold'")
     return clean_numbers(
         {
@@ -145,6 +145,13 @@ def _keep_ledger(lake: Lake) -> dict[str, Any]:
             "by_batch": sum_minutes(said, kept, by=("batch",)).to_dicts(),
         }
     )
+
+
+def list_timed(answers: pl.DataFrame) -> pl.DataFrame:
+    """`assessing.list_annotations` as the ledger counts them: of an item that one person answered
+    twice the later row alone, which holds no earlier time."""
+    said = list_annotations(answers).sort("updated_at", maintain_order=True)
+    return said.unique(["batch", "item", "annotator"], keep="last", maintain_order=True)
 
 
 def _look_ahead(lake: Lake, spec: ReviewSpec) -> list[dict[str, Any]]:

@@ -1,0 +1,109 @@
+"""The figures of a report that say what people's time was worth, as inline SVG (see
+`pipelines.ship.figures`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipelines.ship.figures import (
+    BARS_AT_MOST,
+    BLUE,
+    DARK,
+    LINE,
+    ORANGE,
+    draw_figure,
+    name_bars,
+    put_legend,
+    say_no_data,
+    shorten,
+)
+
+PERSON_CHARS = 20  # beside the number of a batch
+
+
+def plot_people(people: Sequence[Mapping[str, Any]], bar: float) -> str:
+    """How often each person is right on hidden gold, with the 95 % interval.
+
+    Args:
+        people: number (of the batch), annotator, n_gold, accuracy, accuracy_low, accuracy_high,
+            aside; those without a label on hidden gold are left out. Of more than `BARS_AT_MOST`,
+            those with the most such labels are drawn.
+        bar: the accuracy that is asked for, a dashed line.
+    """
+    known = [row for row in people if row["accuracy"] is not None]
+    if not known:
+        return say_no_data("nobody has answered hidden gold")
+    most = sorted(known, key=lambda row: -row["n_gold"])[:BARS_AT_MOST]
+    shown = sorted(most, key=lambda row: (row["number"], row["annotator"]))
+    several = len({row["number"] for row in people}) > 1
+    signs = ((False, "counts", BLUE, "o"), (True, "set aside", ORANGE, "D"))
+
+    def paint(axes: Any) -> None:
+        axes.axvline(bar, color=LINE, linewidth=1, linestyle="--")
+        for aside, label, colour, marker in signs:
+            mine = [(place, row) for place, row in enumerate(shown) if row["aside"] == aside]
+            for place, row in mine:
+                ends = [row["accuracy_low"], row["accuracy_high"]]
+                axes.plot(ends, [place] * 2, color=colour, linewidth=2)
+            if mine:
+                axes.plot([row["accuracy"] for _, row in mine], [place for place, _ in mine],
+                          linestyle="", marker=marker, markersize=6, color=colour,
+                          label=label)  # fmt: skip
+        name_bars(
+            axes,
+            [f"{shorten(row['annotator'], PERSON_CHARS)}, batch {row['number']}" if several
+             else row["annotator"] for row in shown],
+            [row["accuracy_high"] for row in shown],
+            [f"{round(row['accuracy'] * row['n_gold']):,} of {row['n_gold']:,}" for row in shown],
+        )  # fmt: skip
+        axes.set_xlim(0, 1.3)
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
+        more = f"; {len(shown)} of {len(known)}" if len(shown) < len(known) else ""
+        axes.set_xlabel(f"right on hidden gold (bar: 95 % interval; dashed: asked for{more})")
+        if any(row["aside"] for row in shown):
+            put_legend(axes, columns=2)
+
+    label = "Accuracy on hidden gold, by person"
+    return draw_figure("people", label, paint, len(shown))
+
+
+def plot_minutes(curve: Sequence[Mapping[str, Any]], exams: Sequence[Mapping[str, Any]]) -> str:
+    """What people's minutes bought: gold labels, and under them the accuracy of the reward models
+    where several were examined.
+
+    Args:
+        curve: minutes, gold, in order.
+        exams: version, minutes, accuracy, low, high, in order.
+    """
+    if not curve or not curve[-1]["minutes"] or not curve[-1]["gold"]:
+        return say_no_data("no timed answer has become gold")
+
+    def paint(*each: Any) -> None:
+        gold = each[0]
+        gold.step([row["minutes"] for row in curve], [row["gold"] for row in curve], where="post",
+                  color=BLUE, linewidth=1.8)  # fmt: skip
+        gold.set_ylabel("gold labels")
+        gold.yaxis.get_major_locator().set_params(integer=True)
+        for axes in each:
+            axes.grid(axis="y")
+        if exams:
+            model = each[1]
+            at = [row["minutes"] for row in exams]
+            for row in exams:
+                model.plot([row["minutes"]] * 2, [row["low"], row["high"]], color=ORANGE)
+                model.annotate(f"@{row['version']}", (row["minutes"], row["accuracy"]),
+                               xytext=(6, 4), textcoords="offset points", fontsize=8,
+                               color=DARK)  # fmt: skip
+            model.plot(at, [row["accuracy"] for row in exams], color=ORANGE, linewidth=1.8,
+                       marker="o", markersize=5)  # fmt: skip
+            model.set_ylim(0, 1)
+            model.set_ylabel("model accuracy")
+        each[-1].set_xlim(left=0)
+        each[-1].set_xlabel("people’s minutes, all together")
+
+    label = "Gold labels by minutes of people's time"
+    if exams:
+        label += ", and the accuracy of the reward models"
+    panels = 2 if exams else 1
+    return draw_figure("minutes", label, paint, height=1.9 * panels + 0.5, panels=panels)
