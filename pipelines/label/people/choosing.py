@@ -34,35 +34,48 @@ def choose(
         count: the most to take.
         seconds: the time to fill.
     """
-    clusters: Counter[str] = Counter()
-    categories: Counter[str] = Counter()
-
-    def cover(c: Candidate) -> float:
-        alike = clusters[c.cluster] if c.cluster is not None else 0
-        kin = categories[c.category] if c.category is not None else 0
-        return 1 / ((1 + alike) * math.sqrt(1 + kin))
-
-    def rank(c: Candidate) -> float:
-        price = max(c.seconds, 1e-9) if seconds is not None else 1.0
-        return -c.worth * cover(c) / price
-
-    heap = [(rank(c), c.key, place) for place, c in enumerate(candidates)]
-    heapq.heapify(heap)
+    by_kind: dict[tuple[str | None, str | None], list[tuple[float, str, Candidate]]] = {}
+    for c in candidates:
+        value = c.worth / max(c.seconds, 1e-9) if seconds is not None else c.worth
+        by_kind.setdefault((c.category, c.cluster), []).append((-value, c.key, c))
+    clusters: Counter[str | None] = Counter()
+    categories: Counter[str | None] = Counter()
+    # what is taken of a category lowers all of it alike, so its order within stays, and what is
+    # taken of a cluster lowers that alone: a heap a category, whose entries may be too high
+    rows = [sorted(members, key=lambda m: m[:2], reverse=True) for members in by_kind.values()]
+    kinds = list(by_kind)
+    heaps: dict[str | None, list[tuple[float, str, int]]] = {}
+    for place, (category, _) in enumerate(kinds):
+        heapq.heappush(heaps.setdefault(category, []), _rank(rows[place], place, 0))
+    tops = [(*heap[0][:2], place) for place, heap in enumerate(heaps.values())]
+    heapq.heapify(tops)
+    names = list(heaps)
     left = math.inf if seconds is None else seconds
     taken: list[tuple[Candidate, float]] = []
-    while heap and (count is None or len(taken) < count):
-        stale, key, place = heapq.heappop(heap)
-        candidate = candidates[place]
-        if candidate.seconds > left:
-            continue
-        now = rank(candidate)
-        if now > stale:  # coverage only falls, so what is still best when looked at again is best
-            heapq.heappush(heap, (now, key, place))
-            continue
-        taken.append((candidate, cover(candidate)))
-        left -= candidate.seconds if seconds is not None else 0.0
-        if candidate.cluster is not None:
-            clusters[candidate.cluster] += 1
-        if candidate.category is not None:
-            categories[candidate.category] += 1
+    while tops and (count is None or len(taken) < count):
+        at = heapq.heappop(tops)[2]
+        heap, category = heaps[names[at]], names[at]
+        stale, _, place = heapq.heappop(heap)
+        cluster = kinds[place][1]
+        if _rank(rows[place], place, clusters[cluster])[0] <= stale:
+            candidate = rows[place].pop()[2]
+            if candidate.seconds <= left:
+                coverage = 1 / ((1 + clusters[cluster]) * math.sqrt(1 + categories[category]))
+                taken.append((candidate, coverage))
+                left -= candidate.seconds if seconds is not None else 0.0
+                clusters[cluster] += cluster is not None
+                categories[category] += category is not None
+        if rows[place]:
+            heapq.heappush(heap, _rank(rows[place], place, clusters[cluster]))
+        if heap:
+            spread = 1 / math.sqrt(1 + categories[category])
+            heapq.heappush(tops, (heap[0][0] * spread, heap[0][1], at))
     return taken
+
+
+def _rank(
+    members: Sequence[tuple[float, str, Candidate]], place: int, alike: int
+) -> tuple[float, str, int]:
+    """The best of a kind as its entry in a heap, `alike` of its cluster being taken."""
+    value, key, _ = members[-1]
+    return value / (1 + alike), key, place

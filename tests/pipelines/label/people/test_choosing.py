@@ -22,8 +22,8 @@ CANDIDATES = st.lists(
     st.builds(
         Candidate,
         key=st.uuids().map(str),
-        worth=st.floats(0, 1),
-        seconds=st.floats(1, 100),
+        worth=st.integers(0, 2**20).map(lambda n: n / 2**20),
+        seconds=st.sampled_from([8.0, 16.0, 32.0]),
         category=st.sampled_from(["x", "y", None]),
         cluster=st.sampled_from(["1", "2", "3", None]),
     ),
@@ -46,6 +46,32 @@ def test_a_budget_is_kept_filled_and_does_not_depend_on_the_order(
     assert choose(shuffled, seconds=seconds) == taken
     gains = [c.worth * coverage / c.seconds for c, coverage in choose(candidates, seconds=1e9)]
     assert gains == sorted(gains, reverse=True)
+
+
+def choose_plainly(candidates: list[Candidate], seconds: float) -> list[str]:
+    """The same by looking at all of them each time."""
+    taken: list[Candidate] = []
+    left, rest = seconds, list(candidates)
+    while rest:
+
+        def rank(c: Candidate) -> tuple[float, str]:
+            alike = sum(t.cluster == c.cluster for t in taken if c.cluster is not None)
+            kin = sum(t.category == c.category for t in taken if c.category is not None)
+            return -c.worth / c.seconds / (1 + alike) / (1 + kin) ** 0.5, c.key
+
+        best = min(rest, key=rank)
+        rest.remove(best)
+        if best.seconds <= left:
+            taken.append(best)
+            left -= best.seconds
+    return [c.key for c in taken]
+
+
+@given(CANDIDATES, st.floats(0, 500))
+def test_it_is_the_greedy_choice(candidates: list[Candidate], seconds: float) -> None:
+    assert [c.key for c, _ in choose(candidates, seconds=seconds)] == choose_plainly(
+        candidates, seconds
+    )
 
 
 def test_a_batch_is_not_all_alike() -> None:
