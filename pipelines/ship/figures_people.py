@@ -59,8 +59,8 @@ def plot_people(people: Sequence[Mapping[str, Any]], bar: float) -> str:
         )  # fmt: skip
         axes.set_xlim(0, 1.3)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
-        more = f"; {len(shown)} of {len(known)}" if len(shown) < len(known) else ""
-        axes.set_xlabel(f"right on hidden gold (bar: 95 % interval; dashed: asked for{more})")
+        more = f" ({len(shown)} of {len(known)})" if len(shown) < len(known) else ""
+        axes.set_xlabel(f"right on hidden gold{more}")
         if any(row["aside"] for row in shown):
             put_legend(axes, columns=2)
 
@@ -99,7 +99,8 @@ def plot_minutes(curve: Sequence[Mapping[str, Any]], exams: Sequence[Mapping[str
                        marker="o", markersize=5)  # fmt: skip
             model.set_ylim(0, 1)
             model.set_ylabel("model accuracy")
-        each[-1].set_xlim(left=0)
+        most = max(row["minutes"] for row in [*curve, *exams])
+        each[-1].set_xlim(-0.02 * most, 1.06 * most)
         each[-1].set_xlabel("people’s minutes, all together")
 
     label = "Gold labels by minutes of people's time"

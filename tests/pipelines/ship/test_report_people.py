@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +225,7 @@ def test_the_page_says_it_and_escapes_names(all_facts: Pair, facts: Pair) -> Non
     assert "Batch 2 fails its gates." in text and "Batch 1 fails" not in text
     for gate in facts["batches"][1]["gates"]:
         assert f"{'Passed' if gate['passed'] else 'Failed'}: {gate['sentence']}" in text
-    assert "set aside: right on 0 of 36 hidden gold items" in text
+    assert "set aside right on 0 of 36 hidden gold items" in text
     assert "fast: 0.09 of the others’ time" in text
     assert section.count("<svg") == 2 and "No data" not in section
     assert section.count("<table") == section.count("<caption") == 4
@@ -236,9 +236,17 @@ def test_a_version_from_before_anybody_was_asked_has_no_such_section(lake: Lake)
     facts = gather_facts(lake, "small", 1)
     assert facts["people"] is None
     page = render_report(facts)
-    assert 'id="people"' not in page and "#people" not in page.replace("#people thead", "").replace(
-        "#people th:", ""
-    )
+    assert 'id="people"' not in page and 'href="#people"' not in page
+    older = replace(find_version(lake, "small@1"), snapshot=0)  # no table of batches yet
+    assert describe_people(lake, older, {}) is None
+
+
+def test_drift_is_a_remark(all_facts: Pair, facts: Pair) -> None:
+    assert "got worse" not in read_section(render_report(all_facts))
+    drift = {"drift": -0.25, "drift_low": -0.4, "drift_high": -0.1, "drift_by": "gold"}
+    people = {**facts, "people": [{**facts["people"][0], **drift}]}
+    text = read_text(read_section(render_report({**all_facts, "people": people})))
+    assert "got worse on hidden gold: -25.0 points from the first third to the last" in text
 
 
 def test_a_batch_that_nobody_has_answered_is_told_without_figures(
