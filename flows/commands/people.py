@@ -18,16 +18,42 @@ RECIPE = click.option(
     help="Whose `review` applies: a file or a name [default: the one that the lake saw last].",
 )  # fmt: skip
 
+# `schemas.evidence.QUESTIONS`, without loading polars for a help page
+QUESTIONS = ("preference", "correctness", "spans", "first_wrong_step", "ranking")
+QUESTION = click.option(
+    "--question", default=QUESTIONS[0], show_default=True, type=click.Choice(QUESTIONS),
+    help="What is asked.",
+)  # fmt: skip
+
 
 @click.group(epilog=show_example("assay review push --minutes 60 && assay review pull"))
 def review() -> None:
     """Pairs that no policy can decide, to people in Label Studio and back as gold."""
 
 
+@review.command(epilog=show_example("assay review queue quickstart --question correctness"))
+@click.argument("recipe")
+@command_options
+@QUESTION
+def queue(recipe: str, lake: str, as_json: bool, question: str) -> None:
+    """Queue a question about what the label policy of RECIPE cannot decide.
+
+    `assay run` and `assay label` queue preferences; this asks something else of the same responses.
+    """
+    from pipelines.label.people.queueing import queue_reviews
+    from pipelines.steps import find_recipe, open_work
+
+    parsed, base = find_recipe(recipe, lake)
+    with open_work(lake, parsed, base) as work:
+        summary = queue_reviews(work.lake, work.run, work.look(), question)
+    _show(summary.to_json(), as_json, "queued", "waiting_for_room")
+
+
 @review.command(epilog=show_example("assay review push --minutes 60 --project Undecided"))
 @command_options
 @URL
 @RECIPE
+@QUESTION
 @click.option("--project", default="Assay", show_default=True, help="The project's title.")
 @click.option("--minutes", default=None, type=click.FloatRange(min=0, min_open=True),
               help="People's minutes to fill, all together [default: the recipe's].")  # fmt: skip
@@ -38,6 +64,7 @@ def push(
     recipe: str | None,
     project: str,
     minutes: float | None,
+    question: str,
 ) -> None:
     """Send what is worth most as blinded, side-shuffled tasks, and what came back to the queue."""
     from pipelines.label.people.pushing import push_reviews
@@ -50,8 +77,9 @@ def push(
         if minutes is not None:
             spec = spec.model_copy(update={"minutes": minutes})
         summary = push_reviews(
-            opened, new_run(tell=_tell), find_desk(url), spec, title=project, criteria=criteria
-        )
+            opened, new_run(tell=_tell), find_desk(url), spec,
+            title=project, question=question, criteria=criteria,
+        )  # fmt: skip
         _show(summary.to_json(), as_json, "batch", "gold", "expected_minutes", "waiting")
 
 

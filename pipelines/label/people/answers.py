@@ -116,7 +116,8 @@ def _read(annotation: Any, review: Mapping[str, Any]) -> Iterator[Row]:
         why = SKIPPED if annotation.cancelled else annotation.problem or EMPTY
         yield {"criterion": criterion, "reason": why}
     elif answer.get("undecided"):
-        yield {"criterion": criterion, "reason": UNDECIDED}
+        for target in _list_pairs(review) or [{}]:
+            yield {**target, "criterion": criterion, "reason": UNDECIDED}
     else:
         said = list(READERS[review["question"]](answer, review))
         yield from said or [{"criterion": criterion, "reason": EMPTY}]
@@ -171,15 +172,26 @@ def _read_ranking(answer: Mapping[str, Any], review: Mapping[str, Any]) -> Itera
         return
     ranks = answer.get("ranks") or [order.index(place) + 1 for place in range(len(shown))]
     rank = dict(zip(shown, ranks, strict=True))
-    for first, second in combinations(sorted(shown), 2):
+    for target in _list_pairs(review):
+        first, second = target["response_a"], target["response_b"]
         yield {
-            "response_a": first,
-            "response_b": second,
-            "target": make_pair_id(review["prompt_id"], first, second),
+            **target,
             "p_a": (1 + (rank[second] > rank[first]) - (rank[second] < rank[first])) / 2,
             "tie": rank[first] == rank[second],
             "detail": {"rank": [shown[place] for place in order]},
         }
+
+
+def _list_pairs(review: Mapping[str, Any]) -> list[Row]:
+    """Each two of the responses of a ranking."""
+    return [
+        {
+            "response_a": first,
+            "response_b": second,
+            "target": make_pair_id(review["prompt_id"], first, second),
+        }
+        for first, second in combinations(sorted(review["responses"] or []), 2)
+    ]
 
 
 CRITERIA = {

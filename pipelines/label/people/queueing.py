@@ -11,66 +11,89 @@ import polars as pl
 from pipelines.label.people.choosing import Candidate, choose
 from pipelines.label.people.costs import expect_seconds
 from pipelines.label.people.gains import PARTS, weigh_pairs
+from pipelines.label.people.targets import list_targets
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run, StageSummary
 from pipelines.view import View
-from schemas.ids import make_id, make_seed
 
 STAGE = "review_queue"
-QUESTION = "preference"
 REASONS = (*PARTS, "objectivity", "controversiality", "category", "cluster_id", "worth")
+KEPT = (
+    "review_id", "pair_id", "prompt_id", "response_a", "response_b", "responses", "left", "reason",
+    "expected_seconds",
+)  # fmt: skip
 
 
-def queue_reviews(lake: Lake, run: Run, view: View) -> StageSummary:
-    """Put the undecided pairs into `reviews`, at most `review.limit` of those not queued yet: those
-    first that promise most (see `pipelines.label.people.gains`)."""
+def queue_reviews(lake: Lake, run: Run, view: View, question: str = "preference") -> StageSummary:
+    """Put what the policy cannot decide into `reviews`, at most `review.limit` of what is not
+    there yet: that first which promises most (see `pipelines.label.people.gains`).
+
+    Args:
+        question: what is asked of the undecided pairs, or of their responses (see
+            `pipelines.label.people.targets`).
+    """
     started = time.monotonic()
     undecided = view.labels.filter(pl.col("status") == "to_review").sort("pair_id")
+    targets = list_targets(undecided, question)
     with lake.lease(STAGE, run):
         known = set(lake.query("SELECT DISTINCT review_id FROM reviews")["review_id"])
-        ids = [make_id("review", pair_id, QUESTION) for pair_id in undecided["pair_id"]]
-        fresh = undecided.with_columns(review_id=pl.Series(ids, dtype=pl.String)).filter(
-            ~pl.col("review_id").is_in(known)
-        )
-        rows = _rank(lake, fresh, view.recipe.review.limit) if len(fresh) else []
+        fresh = [row for row in targets if row["review_id"] not in known]
+        rows = _rank(lake, undecided, fresh, question, view.recipe.review.limit) if fresh else []
         if rows:
             lake.append({"reviews": rows}, run=run, stage=STAGE)
     return StageSummary(
         STAGE,
-        rows_in=len(undecided),
-        kept=len(undecided),
-        to_review=len(undecided) - len(fresh) + len(rows),
+        rows_in=len(targets),
+        kept=len(targets),
+        to_review=len(targets) - len(fresh) + len(rows),
         seconds=time.monotonic() - started,
         extra={"queued": len(rows), "waiting_for_room": len(fresh) - len(rows)},
     )
 
 
-def _rank(lake: Lake, fresh: pl.DataFrame, limit: int) -> list[dict[str, Any]]:
-    """The rows of `reviews` for the best of these pairs, best first."""
-    weighed = weigh_pairs(lake, fresh)
-    asked = weighed.select(
-        "prompt_id", question=pl.lit(QUESTION), responses=pl.concat_list("response_a", "response_b")
+def _rank(
+    lake: Lake, pairs: pl.DataFrame, fresh: list[dict[str, Any]], question: str, limit: int
+) -> list[dict[str, Any]]:
+    """The rows of `reviews` for the best of these, best first. What speaks of several pairs is
+    worth what the best of them is."""
+    members = pl.DataFrame(
+        [(row["review_id"], pair_id) for row in fresh for pair_id in row["pairs"]],
+        schema={"review_id": pl.String, "pair_id": pl.String},
+        orient="row",
     )
-    weighed = weighed.with_columns(expect_seconds(lake, asked))
-    by_id = {row["review_id"]: row for row in weighed.iter_rows(named=True)}
+    weighed = weigh_pairs(lake, pairs.join(members, on="pair_id", how="semi"))
+    best = (
+        members.join(weighed.select("pair_id", *REASONS), on="pair_id")
+        .sort("worth", "pair_id", descending=[True, False])
+        .unique("review_id", keep="first", maintain_order=True)
+    )
+    reasons = {row["review_id"]: row for row in best.iter_rows(named=True)}
+    asked = pl.DataFrame(
+        [(row["prompt_id"], question,
+          row["responses"] or [row["response_a"], row["response_b"]]) for row in fresh],
+        schema={"prompt_id": pl.String, "question": pl.String, "responses": pl.List(pl.String)},
+        orient="row",
+    )  # fmt: skip
+    by_id = {}
+    for row, seconds in zip(fresh, expect_seconds(lake, asked), strict=True):
+        by_id[row["review_id"]] = {**row, "expected_seconds": seconds}
     candidates = [
-        Candidate(key, row["worth"], row["expected_seconds"], row["category"], row["cluster_id"])
-        for key, row in by_id.items()
-    ]
+        Candidate(key, why["worth"], by_id[key]["expected_seconds"], why["category"],
+                  why["cluster_id"])
+        for key, why in reasons.items()
+    ]  # fmt: skip
     rows = []
     for candidate, coverage in choose(candidates, count=limit):
-        row = by_id[candidate.key]
-        why = {name: row[name] for name in REASONS if row[name] is not None}
+        row, known = by_id[candidate.key], reasons[candidate.key]
+        why = {name: known[name] for name in REASONS if known[name] is not None}
         rows.append(
             {
+                **{name: row[name] for name in KEPT},
                 "status": "queued",
-                "left": "a" if make_seed("side", candidate.key) % 2 else "b",
-                "question": QUESTION,
+                "question": question,
                 "role": "work",
                 "gain": candidate.worth * coverage,
                 "why": json.dumps({**why, "coverage": coverage}, sort_keys=True),
-                **{name: row[name] for name in ("review_id", "pair_id", "prompt_id", "response_a",
-                                                "response_b", "reason", "expected_seconds")},
             }
-        )  # fmt: skip
+        )
     return rows
