@@ -216,7 +216,7 @@ EVENTS = st.lists(
         st.sampled_from(["a", "b", "tie", None]),
     ),
     min_size=5,
-    max_size=40,
+    max_size=30,
 )
 
 
@@ -234,7 +234,7 @@ class Shuffled(FakeDesk):
 
 
 @given(EVENTS, st.integers(0, 2**31))
-@settings(max_examples=8)
+@settings(max_examples=6)
 def test_whatever_the_pulls_saw_and_in_whatever_order_they_come_to_the_same(
     events: list[tuple[str, int, str, str | None]], seed: int
 ) -> None:

@@ -14,8 +14,9 @@ from pipelines.label.people.releasing import release_batch
 from pipelines.label.people.status import describe_status, review_status
 from pipelines.lake.catalogue import open_lake
 from pipelines.lake.run import new_run
+from pipelines.steps import find_review_settings, open_work
 from schemas.recipe import ReviewSpec
-from tests.conftest import run_assay
+from tests.conftest import make_recipe, run_assay
 from tests.pipelines.label.people.people_lake import answer_as, fill_lake, list_pushed, open_desk
 
 TWO = ReviewSpec(overlap=2, min_alpha=-1, minutes=10)
@@ -81,6 +82,20 @@ def test_two_pulls_at_once_bring_each_answer_once(
         assert sorted(summary.extra["new"] for summary in new) == [0, 0, 6]
         people = lake.query("FROM judgments WHERE starts_with(annotator, 'person-')")
         assert len(people) == 6
+
+
+def test_the_recipe_that_the_lake_saw_last_says_what_people_are_asked(tmp_path: Path) -> None:
+    url = str(tmp_path / "lake")
+    with open_lake(url) as lake:
+        assert find_review_settings(lake, None, url) == (ReviewSpec(), ())
+    asked = {"overlap": 3, "criteria": "rubrics/advice.yaml"}
+    for name, review in (("first", {"overlap": 2}), ("second", asked)):
+        with open_work(url, make_recipe(name=name, review=review), None):
+            pass
+    with open_lake(url) as lake:
+        spec, criteria = find_review_settings(lake, None, url)
+        assert spec.overlap == 3 and criteria and all(c.check is None for c in criteria)
+        assert find_review_settings(lake, "first", url) == (ReviewSpec(overlap=2), ())
 
 
 def test_a_release_names_what_it_lacks(tmp_path: Path) -> None:
