@@ -45,12 +45,13 @@ class Prototypes:
         members: annotator, prototype (the likeliest), probability, opinions; sorted.
         merged: how many annotators each prototype had that is now part of the pool.
         prior: how far the weights may be from nothing and from the pool, as chosen.
-        trials: k, log_likelihood (of a held-out opinion), gain (over the count accepted before) and
-            gain_error (its standard error, over annotators), accuracy (ties aside), merged (in a
-            fold). One row a number of prototypes tried.
+        trials: k, log_likelihood (of a held-out opinion), gain (over what k has to beat, see
+            `held_out.choose_count`) and gain_error (its standard error, over annotators), accuracy
+            (ties aside), merged (in a fold). One row a number of prototypes tried.
         cards: prototype, annotators, opinions (held out, ties aside), accuracy and its 95 %
             interval accuracy_low, accuracy_high, pool_accuracy: whom the labels serve how well.
-            Accuracies are null for fewer than `LEAST` annotators.
+            The interval takes opinions as independent. Accuracies are null for fewer than `LEAST`
+            annotators.
     """
 
     names: tuple[str, ...]
