@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -78,7 +79,7 @@ def test_the_wheel_carries_every_asset_and_no_test(wheel: Path) -> None:
     assert {"recipes/tiny.yaml", "recipes/quickstart.yaml", "prefect.yaml"} <= assets
     modules = {str(f.relative_to(ROOT)) for top in PACKAGES for f in (ROOT / top).rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == modules
-    assert not [name for name in names if "test" in name.casefold()]
+    assert not [name for name in names if re.search(r"(?:^|[/_])tests?(?:[/_.]|$)", name)]
 
 
 def test_the_wheel_runs_away_from_the_checkout(installed: Path, tmp_path: Path) -> None:
