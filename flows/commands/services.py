@@ -21,7 +21,7 @@ def up(service: str, lake: str, as_json: bool, model: str) -> None:
     from engines.models import EMBEDDED_NAME, ensure_embedded
     from engines.services import start_service
     from flows.console import print_json
-    from schemas.recipe import EMBEDDED
+    from schemas.part import EMBEDDED
 
     def tell(line: str) -> None:
         click.echo(line, err=True)

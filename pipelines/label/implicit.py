@@ -25,7 +25,8 @@ from pipelines.label.talking import find_answers, make_answer
 from pipelines.lake.calls import Call, run_calls
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run, StageSummary, add_summaries
-from schemas.recipe import Recipe, SignalSpec
+from schemas.opinions import SignalSpec
+from schemas.recipe import Recipe
 
 STAGE = "signals"
 ITEMS_A_COMMIT = 200  # the answers of so many are read at once: a row for each of their tokens

@@ -17,7 +17,8 @@ from annotators.templates import load_template
 from annotators.yes_prob import YesProbJudge
 from engines.assets import find_asset
 from engines.models import ResolvedModel, resolve_model
-from schemas.recipe import JudgeSpec, Recipe
+from schemas.opinions import JudgeSpec
+from schemas.recipe import Recipe
 
 MAX_TOKENS = {
     "pairwise": 256, "yes_prob": 256, "ranking": 256, "generative": 768, "rubric": 1536,

@@ -38,7 +38,8 @@ from pipelines.label.verifying import CRITERION
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import find_summary, make_scope, record_run
 from pipelines.lake.run import Run, StageSummary, add_summaries
-from schemas.recipe import Recipe, SignalSpec
+from schemas.opinions import SignalSpec
+from schemas.recipe import Recipe
 
 RULES = 1
 TEXTS_A_COMMIT = 1_000

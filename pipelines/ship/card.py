@@ -12,7 +12,7 @@ import yaml
 from annotators.templates import hash_templates
 from pipelines.lake.catalogue import Lake
 from pipelines.ship.publish import Published
-from schemas.recipe import EMBEDDED
+from schemas.part import EMBEDDED
 
 POLICY_TEXT = {
     "verifier_first": "a verifier's verdict where there is one, else people's, else a judge asked "

@@ -25,7 +25,8 @@ from pipelines.ship.export import export_version
 from pipelines.ship.publish import Published
 from schemas.errors import AssayError
 from schemas.ids import make_id
-from schemas.recipe import EMBEDDED, ModelSpec, TrainSpec
+from schemas.part import EMBEDDED
+from schemas.recipe import ModelSpec, TrainSpec
 
 STAGE = "train"
 TRAINING_VERSION = 1

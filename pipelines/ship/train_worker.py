@@ -14,7 +14,7 @@ from typing import Any
 
 from engines.embedder import MINILM, find_minilm
 from engines.models import ensure_embedded
-from schemas.recipe import EMBEDDED
+from schemas.part import EMBEDDED
 
 # BERT-like tokenisers know no chat: a plain template, each turn closed by the separator
 PLAIN_TEMPLATE = (

@@ -8,14 +8,8 @@ from typing import Any
 import pytest
 
 from engines.assets import assets_folder
-from schemas.recipe import (
-    METHODS_OF,
-    JudgeSpec,
-    RecipeError,
-    load_recipe,
-    parse_import,
-    parse_recipe,
-)
+from schemas.opinions import METHODS_OF, JudgeSpec
+from schemas.recipe import RecipeError, load_recipe, parse_import, parse_recipe
 from tests.conftest import make_recipe
 
 SMALL = {"name": "t", "prompts": {"arithmetic": {"count": 3}}}

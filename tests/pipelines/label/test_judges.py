@@ -19,7 +19,8 @@ from pipelines.label.judging import judge_pairs, make_groups, make_pair_items
 from pipelines.lake.catalogue import open_lake
 from pipelines.lake.run import new_run
 from schemas.ids import make_pair_id
-from schemas.recipe import METHODS_OF, Recipe
+from schemas.opinions import METHODS_OF
+from schemas.recipe import Recipe
 from tests.conftest import make_recipe
 from tests.pipelines.label.test_judging import make_work
 from tests.stub_server import run_stub

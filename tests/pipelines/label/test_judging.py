@@ -16,7 +16,8 @@ from pipelines.label.pairs import PAIR_SCHEMA
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.run import StageSummary, new_run
 from schemas.ids import make_pair_id, make_prompt_id, make_response_id
-from schemas.recipe import JudgeSpec, Recipe
+from schemas.opinions import JudgeSpec
+from schemas.recipe import Recipe
 from tests.conftest import make_recipe
 from tests.stub_server import run_stub
 
