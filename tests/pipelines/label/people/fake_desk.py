@@ -10,10 +10,11 @@ import json
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from annotators.desk import Annotation, DeskRefused, Pulled
 
 EPOCH = datetime(2030, 1, 1, tzinfo=UTC)
 TABLES = """
@@ -23,36 +24,6 @@ CREATE TABLE IF NOT EXISTS annotations
     (id INTEGER PRIMARY KEY, task, person, answer, cancelled, created, updated, seconds, comment);
 CREATE TABLE IF NOT EXISTS clock (now INTEGER);
 """
-
-
-class DeskRefused(Exception):
-    pass
-
-
-@dataclass(frozen=True)
-class Annotation:
-    review_id: str | None
-    task_id: int | None
-    unique_id: str
-    created_at: datetime
-    updated_at: datetime
-    person: str
-    question: str
-    answer: dict[str, Any] | None
-    problem: str | None
-    comment: str | None
-    seconds: float | None
-    cancelled: bool
-    raw: str
-
-
-@dataclass(frozen=True)
-class Pulled:
-    annotations: list[Annotation]
-    seen_review_ids: set[str]
-    newest: datetime | None
-    complete: bool = True
-    tasks: int = 0
 
 
 class FakeDesk:
@@ -146,7 +117,7 @@ class FakeDesk:
         )[0]
         return Pulled(
             found,
-            {review_id for _, review_id, _ in tasks},
+            frozenset(review_id for _, review_id, _ in tasks),
             None if newest is None else EPOCH + timedelta(minutes=newest),
             since is None,
             count,

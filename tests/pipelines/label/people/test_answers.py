@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annotators.desk import Annotation
 from pipelines.label.people.answers import make_judgments, turn_over, write_time
 from pipelines.label.people.counting import keep_counted, read_details, take_latest
 from pipelines.lake.catalogue import open_lake
 from pipelines.lake.run import new_run
-from tests.pipelines.label.people.fake_desk import EPOCH, Annotation
+from tests.pipelines.label.people.fake_desk import EPOCH
 
 REVIEW = {
     "review_id": "r", "batch_id": "batch", "prompt_id": "p", "pair_id": "x", "left": None,

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from annotators.desk import DeskRefused, Pulled
 from pipelines.label.people.answers import DELETED
 from pipelines.label.people.counting import keep_counted, read_details, take_standing
 from pipelines.label.people.pulling import pull_reviews
@@ -22,7 +23,7 @@ from pipelines.label.people.resolving import find_answers
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.run import new_run
 from schemas.recipe import ReviewSpec
-from tests.pipelines.label.people.fake_desk import DeskRefused, FakeDesk, Pulled
+from tests.pipelines.label.people.fake_desk import FakeDesk
 from tests.pipelines.label.people.people_lake import answer_as, fill_lake, list_pushed, open_desk
 
 STANDING = ("annotator", "response_a", "response_b", "criterion", "p_a", "valid", "annotation",
@@ -117,7 +118,9 @@ def test_edits_are_revisions_and_deletions_tombstones(
         assert len(gone) == 2 and not gone["valid"].any() and gone["p_a"].null_count() == 2
 
         with monkeypatch.context() as patch:  # the desk is set back, and forward again
-            patch.setattr(desk, "pull_annotations", lambda *_, **__: Pulled([], set(), None))
+            patch.setattr(
+                desk, "pull_annotations", lambda *_, **__: Pulled([], frozenset(), None, True, 0)
+            )
             assert pull_reviews(lake, new_run(), desk, full=True).extra["deleted"] == 1
         full = pull_reviews(lake, new_run(), desk, full=True)
         assert (full.extra["new"], full.extra["deleted"]) == (1, 0)
