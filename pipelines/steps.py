@@ -16,6 +16,7 @@ from engines.assets import AssetMissing, find_asset
 from pipelines.clean.dedup import dedup_prompts
 from pipelines.clean.filters import filter_pairs
 from pipelines.clean.mix import mix_pairs
+from pipelines.clean.repeats import drop_repeats
 from pipelines.clean.responses import filter_responses
 from pipelines.clean.splits import split_prompts
 from pipelines.label.describing import describe_pairs
@@ -112,6 +113,11 @@ def _describe(work: Work, limit: int | None) -> StageSummary:
     )
 
 
+def _drop_repeats(work: Work, limit: int | None) -> StageSummary:
+    view = work.look()
+    return drop_repeats(work.lake, work.run, view.prompts, view.usable_rollouts)
+
+
 def _verify(work: Work, limit: int | None) -> StageSummary:
     view = work.look()
     return verify(work.lake, work.run, view.prompts, view.rollouts)
@@ -124,7 +130,9 @@ def _signal(work: Work, limit: int | None) -> StageSummary:
 
 def _filter(work: Work, limit: int | None) -> StageSummary:
     view = work.look()
-    return filter_pairs(work.lake, work.run, view.labelled, view.prompts, view.rollouts)
+    return filter_pairs(
+        work.lake, work.run, view.labelled, view.prompts, view.rollouts, work.recipe.clean.cut_off
+    )
 
 
 STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
@@ -137,6 +145,7 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
     "filter_responses": lambda w, _: filter_responses(
         w.lake, w.run, w.recipe, w.look().all_rollouts
     ),
+    "repeats": _drop_repeats,
     "verify": _verify,
     "signals": _signal,
     "attributes": _describe,
@@ -147,8 +156,8 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
     "mix": lambda w, _: mix_pairs(w.lake, w.run, w.recipe, w.look().clean),
 }
 FRAMES = (
-    "pool", "distinct", "prompts", "all_rollouts", "rollouts", "pairs", "labels", "labelled",
-    "clean", "mixed",
+    "pool", "distinct", "prompts", "all_rollouts", "usable_rollouts", "rollouts",
+    "variants", "pairs", "labels", "labelled", "clean", "mixed",
 )  # fmt: skip
 FIRST_CHANGED = {
     "import": "pool",
@@ -157,7 +166,8 @@ FIRST_CHANGED = {
     "dedup": "distinct",
     "split": "prompts",
     "rollouts": "all_rollouts",
-    "filter_responses": "rollouts",
+    "filter_responses": "usable_rollouts",
+    "repeats": "rollouts",
     "verify": "pairs",
     "signals": "labels",
     "attributes": "labels",
@@ -170,7 +180,8 @@ FIRST_CHANGED = {
 SETTLING_TRIES = 3
 CALL_STEPS = ("grow", "rollouts", "signals", "attributes", "judge")
 SETTLING_STEPS = (
-    "dedup", "split", "filter_responses", "verify", "label", "review_queue", "filter", "mix",
+    "dedup", "split", "filter_responses", "repeats", "verify", "label", "review_queue", "filter",
+    "mix",
 )  # fmt: skip
 """What follows from the recipe and the lake as it is: no new prompt, no model call."""
 

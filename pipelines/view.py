@@ -20,6 +20,8 @@ from pipelines.clean.filters import STAGE as FILTER
 from pipelines.clean.filters import keep_clean, make_filter_scope
 from pipelines.clean.mix import STAGE as MIX
 from pipelines.clean.mix import keep_mixed, make_mix_scope
+from pipelines.clean.repeats import STAGE as REPEATS
+from pipelines.clean.repeats import keep_first, list_variants, make_repeat_scope
 from pipelines.clean.responses import STAGE as FILTER_RESPONSES
 from pipelines.clean.responses import keep_responses, make_response_scope
 from pipelines.clean.splits import STAGE as SPLIT
@@ -63,14 +65,24 @@ class View:
         return find_rollouts(self.lake, self.recipe, self.prompts)
 
     @cached_property
-    def rollouts(self) -> pl.DataFrame:
+    def usable_rollouts(self) -> pl.DataFrame:
         """The rollouts whose responses passed the cleaning."""
         return keep_responses(self.lake, self.recipe, self.all_rollouts)
 
     @cached_property
+    def rollouts(self) -> pl.DataFrame:
+        """Of those the ones that repeat no other."""
+        return keep_first(self.lake, self.usable_rollouts)
+
+    @cached_property
+    def variants(self) -> pl.DataFrame:
+        """variant, stands: the responses that say what another one says, and which."""
+        return list_variants(self.lake, self.usable_rollouts)
+
+    @cached_property
     def pairs(self) -> pl.DataFrame:
         """The candidate pairs."""
-        return find_pairs(self.lake, self.recipe, self.rollouts)
+        return find_pairs(self.lake, self.recipe, self.rollouts, self.variants)
 
     @cached_property
     def judges(self) -> list[Judge]:
@@ -80,7 +92,7 @@ class View:
     @cached_property
     def labels(self) -> pl.DataFrame:
         """The candidate pairs with what the label policy says of them."""
-        return apply_policy(self.lake, self.recipe, self.judges, self.pairs)
+        return apply_policy(self.lake, self.recipe, self.judges, self.pairs, self.variants)
 
     @cached_property
     def labelled(self) -> pl.DataFrame:
@@ -93,7 +105,7 @@ class View:
     @cached_property
     def clean(self) -> pl.DataFrame:
         """The labelled pairs that passed the cleaning of pairs."""
-        return keep_clean(self.lake, self.labelled)
+        return keep_clean(self.lake, self.labelled, self.recipe.clean.cut_off)
 
     @cached_property
     def mixed(self) -> pl.DataFrame:
@@ -107,7 +119,8 @@ class View:
             DEDUP: make_dedup_scope(self.recipe, self.pool),
             SPLIT: make_split_scope(self.recipe, self.distinct),
             FILTER_RESPONSES: make_response_scope(self.recipe.clean, self.all_rollouts),
+            REPEATS: make_repeat_scope(self.usable_rollouts),
             LABEL: make_label_scope(self.recipe, self.labels),
-            FILTER: make_filter_scope(self.labelled),
+            FILTER: make_filter_scope(self.labelled, self.recipe.clean.cut_off),
             MIX: make_mix_scope(self.recipe, self.clean),
         }

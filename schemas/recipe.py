@@ -145,14 +145,24 @@ class LabelSpec(Part):
     calibration: Literal["platt", "isotonic"] | None = None
 
 
+class CutOffSpec(Part):
+    """The length to which a trainer cuts prompt and response together: `tokens` of `tokenizer`
+    (minilm, embedded, a checkpoint folder or a hub id)."""
+
+    tokenizer: str = "minilm"
+    tokens: Annotated[int, Field(ge=1)]
+
+
 class CleanSpec(Part):
-    """What cleaning removes. Lengths are in characters."""
+    """What cleaning removes. Lengths are in characters. With `cut_off`, pairs that differ only
+    beyond a trainer's window."""
 
     near_duplicate_similarity: Annotated[float, Field(gt=0, le=1)] = 0.8
     min_response_chars: Annotated[int, Field(ge=0)] = 1
     max_response_chars: Annotated[int, Field(ge=1)] = 20000
     drop_truncated: bool = True
     drop_refusals: bool = False
+    cut_off: CutOffSpec | None = None
 
 
 class SplitSpec(Part):
