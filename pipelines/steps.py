@@ -153,11 +153,11 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
     "label": lambda w, _: label_pairs(w.lake, w.run, w.recipe, w.look().labels),
     "review_queue": lambda w, _: queue_reviews(w.lake, w.run, w.look()),
     "filter": _filter,
-    "mix": lambda w, _: mix_pairs(w.lake, w.run, w.recipe, w.look().clean),
+    "mix": lambda w, _: mix_pairs(w.lake, w.run, w.recipe, w.look().mixable),
 }
 FRAMES = (
     "pool", "distinct", "prompts", "all_rollouts", "usable_rollouts", "rollouts",
-    "variants", "pairs", "labels", "labelled", "clean", "mixed",
+    "variants", "pairs", "labels", "labelled", "clean", "mixable", "mixed",
 )  # fmt: skip
 FIRST_CHANGED = {
     "import": "pool",

@@ -26,6 +26,7 @@ from pipelines.clean.responses import STAGE as FILTER_RESPONSES
 from pipelines.clean.responses import keep_responses, make_response_scope
 from pipelines.clean.splits import STAGE as SPLIT
 from pipelines.clean.splits import keep_split, make_split_scope
+from pipelines.clean.strata import add_strata
 from pipelines.label.judges import load_judges
 from pipelines.label.labelling import STAGE as LABEL
 from pipelines.label.labelling import apply_policy, make_label_scope
@@ -108,9 +109,14 @@ class View:
         return keep_clean(self.lake, self.labelled, self.recipe.clean.cut_off)
 
     @cached_property
+    def mixable(self) -> pl.DataFrame:
+        """The clean pairs with what the mix looks at."""
+        return add_strata(self.lake, self.clean, self.prompts, self.rollouts, self.recipe.mix)
+
+    @cached_property
     def mixed(self) -> pl.DataFrame:
         """The pairs of the data set: clean, and within the quotas."""
-        return keep_mixed(self.lake, self.recipe, self.clean)
+        return keep_mixed(self.lake, self.recipe, self.mixable).select(self.clean.columns)
 
     @cached_property
     def scopes(self) -> dict[str, str]:
@@ -122,5 +128,5 @@ class View:
             REPEATS: make_repeat_scope(self.usable_rollouts),
             LABEL: make_label_scope(self.recipe, self.labels),
             FILTER: make_filter_scope(self.labelled, self.recipe.clean.cut_off),
-            MIX: make_mix_scope(self.recipe, self.clean),
+            MIX: make_mix_scope(self.recipe, self.mixable),
         }

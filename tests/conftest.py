@@ -30,11 +30,11 @@ settings.load_profile("assay")
 
 @pytest.fixture(scope="session", autouse=True)
 def home_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An Assay home for this process, which borrows installed environments and weights; whatever
-    was started from it is stopped at the end."""
+    """An Assay home for this process, which borrows installed environments, machine code and
+    weights; whatever was started from it is stopped at the end."""
     real = assay_home()
     home = tmp_path_factory.mktemp("home")
-    for name in ("envs", "models"):
+    for name in ("envs", "kernels", "models"):
         (real / name).mkdir(exist_ok=True)
         (home / name).symlink_to(real / name)
     before = os.environ.get("ASSAY_HOME")

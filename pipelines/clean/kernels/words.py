@@ -1,0 +1,221 @@
+"""Texts as Arrow buffers, and the walk over their words.
+
+A word is what stands between white space in the normalised text (`pipelines.clean.texts.normalise`:
+NFC, lower case, runs of white space as one; punctuation stays with its word). Nothing is written
+out: the walk finds the words 64 bytes at a time and hashes each, lower-cased, 8 bytes at a time.
+That is the whole rule for ASCII. Other characters that are their own normal form and lower case
+(`plain.py`: curly quotes, dashes, é, Chinese, emoji) are words' bytes like any other; a text with
+any further one is replaced by what Polars normalises it to, so the result is that of `normalise`
+for every text.
+
+The hashes are multiply-and-fold (as in wyhash), 64 bits a word and 128 bits a text, the same on
+every little-endian machine; good against chance, not against somebody who looks for collisions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numba import njit
+from numpy.typing import NDArray
+
+from pipelines.clean.kernels.bits import (
+    BLOCK,
+    count_zeros,
+    find_address,
+    load_byte,
+    load_word,
+    mark_spaces,
+    multiply,
+)
+from pipelines.clean.kernels.plain import find_odd, list_plain
+from pipelines.clean.texts import normalise
+
+WORD = np.uint64(0x9E3779B97F4A7C15)
+MORE = np.uint64(0xD6E8FEB86659FD93)
+LAST = np.uint64(0xA0761D6478BD642F)
+FIRST_KEY = np.uint64(0xE7037ED1A0B428DB)
+OTHER_KEY = np.uint64(0x8EBC6AF09C88C6E3)
+ROLL = np.uint64(0x589965CC75374CC3)
+ROLLED = np.uint64(0x1D8E4E27C47D124F)
+SEVENS = np.uint64(0x7F7F7F7F7F7F7F7F)
+HIGHS = np.uint64(0x8080808080808080)
+FROM_A = np.uint64(0x3F3F3F3F3F3F3F3F)
+AFTER_Z = np.uint64(0x2525252525252525)
+ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
+ZERO, ONE, TWO, ALL = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(64)
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Texts ready for the kernels: text i is `data[starts[i] : ends[i]]`, UTF-8 in which only ASCII
+    is still to be lower-cased and only ASCII white space parts words.
+
+    Columns: data (uint8), starts and ends (int64, a text each).
+    """
+
+    data: NDArray[np.uint8]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
+def read_texts(column: pl.Series | pa.Array | pa.ChunkedArray) -> Texts:
+    """A column of strings (Polars, or Arrow string and large_string) as `Texts`, copied only where
+    a row needs Polars or the column comes in several pieces. A null counts as the empty text."""
+    if isinstance(column, pl.Series):
+        column = column.to_arrow()
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
+        column = column.cast(pa.large_string())
+    wide = pa.types.is_large_string(column.type)
+    _, places, content = column.buffers()
+    offsets = np.zeros(1, dtype=np.int64)
+    if places is not None and places.size:
+        given = np.frombuffer(places, dtype=np.int64 if wide else np.int32)
+        offsets = given[column.offset : column.offset + len(column) + 1].astype(np.int64)
+    data = np.frombuffer(content, np.uint8) if content else np.zeros(0, dtype=np.uint8)
+    starts, ends = offsets[:-1], offsets[1:].copy()
+    if column.null_count:
+        missing = column.is_null().to_numpy(zero_copy_only=False)
+        ends[missing] = starts[missing]
+    return _mend_odd(Texts(data, starts, ends), column)
+
+
+def _mend_odd(texts: Texts, column: pa.Array) -> Texts:
+    odd = find_odd(texts.data, texts.starts, texts.ends, list_plain())
+    rows = np.flatnonzero(odd)
+    if not len(rows):
+        return texts
+    series = pl.Series("text", column.take(pa.array(rows)))
+    mended = series.to_frame().select(normalise(pl.col("text"))).to_series().to_arrow()
+    places = np.frombuffer(mended.buffers()[1], dtype=np.int64)[: len(rows) + 1]
+    data = np.concatenate([texts.data, np.frombuffer(mended.buffers()[2], dtype=np.uint8)])
+    starts, ends = texts.starts.copy(), texts.ends.copy()
+    starts[rows] = places[:-1] + len(texts.data)
+    ends[rows] = places[1:] + len(texts.data)
+    return Texts(data, starts, ends)
+
+
+def count_room(texts: Texts) -> int:
+    """How many words the longest text can have: the room that `hash_words` needs."""
+    return int((texts.ends - texts.starts).max(initial=0)) // 2 + 1
+
+
+@njit(forceinline=True)
+def fold(left: Any, right: Any) -> Any:
+    """A 64-bit hash of two uint64: the halves of their product, one upon the other."""
+    low, high = multiply(left, right)
+    return low ^ high
+
+
+@njit(forceinline=True)
+def hash_words(data: Any, start: int, end: int, words: Any, tail: Any) -> Any:
+    """Walk the words of the text `data[start:end]`.
+
+    Args:
+        words: uint64, at least `(end - start) // 2 + 1`: gets a hash for each word.
+        tail: uint8, 64 bytes to work in (they need not be cleared).
+
+    Returns:
+        How many words there are, and the two halves of the 128-bit hash of the normalised text.
+    """
+    count, begin = 0, -1
+    first, other = FIRST_KEY, OTHER_KEY
+    carry = ZERO
+    base, slack = find_address(data), find_address(tail)
+    limit = base + data.size
+    stop = base + end
+    for at in range(base + start, stop, BLOCK):
+        spaces = _find_spaces(at, stop, limit, slack, tail)
+        inside = ~spaces
+        before = (inside << ONE) | carry
+        carry = inside >> np.uint64(63)
+        begins, ends = inside & ~before, spaces & before
+        while ends != ZERO:
+            if begin < 0:
+                begin = at + count_zeros(begins)
+                begins &= begins - ONE
+            low, high = _hash_word(begin, at + count_zeros(ends), limit)
+            ends &= ends - ONE
+            begin = -1
+            words[count] = low ^ high
+            count += 1
+            first = fold(first ^ low ^ high, LAST)
+            other = (((other << np.uint64(23)) | (other >> np.uint64(41))) ^ low) * MORE
+        if begins != ZERO:
+            begin = at + count_zeros(begins)
+    if begin >= 0:
+        low, high = _hash_word(begin, stop, limit)
+        words[count] = low ^ high
+        count += 1
+        first = fold(first ^ low ^ high, LAST)
+        other = (((other << np.uint64(23)) | (other >> np.uint64(41))) ^ low) * MORE
+    return count, first, fold(other ^ np.uint64(count), WORD)
+
+
+@njit(forceinline=True)
+def roll_words(words: Any, count: int, size: int, shingles: Any) -> Any:
+    """Hash every run of `size` words into `shingles` (uint64), which may be `words` itself.
+
+    Returns:
+        How many runs there are: `count - size + 1`, or 0 for fewer words than that.
+    """
+    if count < size:
+        return 0
+    power, total = ONE, ZERO
+    for i in range(size):
+        total = total * ROLL + words[i]
+        power *= ROLL
+    for i in range(count - size):
+        gone = words[i]
+        shingles[i] = fold(total ^ ROLLED, WORD)
+        total = total * ROLL + words[i + size] - gone * power
+    shingles[count - size] = fold(total ^ ROLLED, WORD)
+    return count - size + 1
+
+
+@njit(forceinline=True)
+def _find_spaces(at: int, stop: int, limit: int, slack: int, tail: Any) -> Any:
+    """The white space of the 64 bytes from `at` on; all from `stop` on counts as such. What would
+    reach beyond the buffer, which ends at `limit`, is copied to `tail` first."""
+    if at + BLOCK <= limit:
+        spaces = mark_spaces(at)
+    else:
+        for i in range(limit - at):
+            tail[i] = load_byte(at + i)
+        spaces = mark_spaces(slack)
+    if stop - at < BLOCK:
+        spaces |= ONES << np.uint64(stop - at)
+    return spaces
+
+
+@njit(forceinline=True)
+def _hash_word(begin: int, stop: int, limit: int) -> Any:
+    """The two halves that make a word's hash; its length is in it, for a NUL is a byte too."""
+    state = WORD * np.uint64(stop - begin)
+    while stop - begin > 8:
+        state = fold(state ^ _lower(load_word(begin)), MORE)
+        begin += 8
+    if begin + 8 <= limit:
+        rest = load_word(begin) & (ONES >> np.uint64(64 - 8 * (stop - begin)))
+    else:
+        rest = ZERO
+        for i in range(stop - 1, begin - 1, -1):
+            rest = (rest << np.uint64(8)) | load_byte(i)
+    return multiply(state ^ _lower(rest), LAST)
+
+
+@njit(forceinline=True)
+def _lower(letters: Any) -> Any:
+    """Eight bytes with A to Z made a to z; bytes of 128 and more stay."""
+    low = letters & SEVENS
+    capital = (low + FROM_A) & ~(low + AFTER_Z) & ~letters & HIGHS
+    return letters | (capital >> TWO)

@@ -1,0 +1,68 @@
+"""What the compiled kernels compute, said plainly in Python: the reference of their tests."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from pipelines.clean.texts import normalise
+
+MASK = 2**64 - 1
+WORD, MORE, LAST = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F
+FIRST_KEY, OTHER_KEY = 0xE7037ED1A0B428DB, 0x8EBC6AF09C88C6E3
+ROLL, ROLLED = 0x589965CC75374CC3, 0x1D8E4E27C47D124F
+
+
+def normalise_texts(texts: list[str]) -> list[str]:
+    """What `pipelines.clean.texts.normalise` makes of them."""
+    frame = pl.DataFrame({"text": texts}, schema={"text": pl.String})
+    return frame.select(normalise(pl.col("text"))).to_series().to_list()
+
+
+def split_words(normalised: str) -> list[str]:
+    """The words of a normalised text."""
+    return normalised.split(" ") if normalised else []
+
+
+def multiply(left: int, right: int) -> tuple[int, int]:
+    """The halves of a 128-bit product."""
+    return (left * right) & MASK, (left * right) >> 64
+
+
+def fold(left: int, right: int) -> int:
+    """The halves of a product upon each other."""
+    low, high = multiply(left, right)
+    return low ^ high
+
+
+def hash_word(word: str) -> tuple[int, int]:
+    """The two halves that make the hash of a word."""
+    data = word.encode()
+    state = WORD * len(data) & MASK
+    pieces = [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data), 8)]
+    for piece in pieces[:-1]:
+        state = fold(state ^ piece, MORE)
+    return multiply(state ^ pieces[-1], LAST)
+
+
+def hash_text(normalised: str) -> tuple[list[int], int, int]:
+    """A hash a word, and the two halves of the text's."""
+    first, other = FIRST_KEY, OTHER_KEY
+    words = []
+    for word in split_words(normalised):
+        low, high = hash_word(word)
+        words.append(low ^ high)
+        first = fold(first ^ low ^ high, LAST)
+        other = (((other << 23 | other >> 41) & MASK) ^ low) * MORE & MASK
+    return words, first, fold(other ^ len(words), WORD)
+
+
+def roll(words: list[int], size: int) -> list[int]:
+    """A hash for each run of `size` words."""
+    runs = [words[i : i + size] for i in range(len(words) - size + 1)]
+    out = []
+    for run in runs:
+        total = 0
+        for word in run:
+            total = (total * ROLL + word) & MASK
+        out.append(fold(total ^ ROLLED, WORD))
+    return out
