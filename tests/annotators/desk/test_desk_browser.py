@@ -6,7 +6,6 @@ With `ASSAY_IMAGES=docs/images` the pictures of the documentation are made anew.
 from __future__ import annotations
 
 import os
-import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from tests.annotators.desk.browser import (
     SIZE,
     Account,
     Sitting,
+    flatten,
     make_account,
     open_browser,
     sign_in,
@@ -106,10 +106,7 @@ def scene(label_studio: Service) -> Iterator[Scene]:
             for project in ask(client, "GET", "/api/projects", params={"title": word})["results"]:
                 ask(client, "DELETE", f"/api/projects/{project['id']}")
         for sitting in sittings:
-            assert sitting.trouble == []
-            others = {url for url in sitting.requests if not url.startswith((desk.url, "data:",
-                      "blob:"))}  # fmt: skip
-            assert others == set(), "a request left for another place"
+            sitting.check_calm(desk.url)
 
 
 def keep_picture(sitting: Sitting, name: str) -> None:
@@ -299,8 +296,3 @@ def check_in_sight(page: Any, *parts: str) -> None:
         box = page.locator(part).bounding_box()
         assert box["y"] >= 0 and box["y"] + box["height"] <= bottom, f"{part} is out of sight"
     page.set_viewport_size(SIZE)
-
-
-def flatten(text: str) -> str:
-    """One space for any white space; without the marks that keep a dollar from being a variable."""
-    return re.sub(r"\s+", " ", text.replace("\u2060", "")).strip()
