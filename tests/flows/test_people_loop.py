@@ -95,9 +95,7 @@ class Annotator:
             if place == 0:
                 self.say_more(by_keyboard=by_keyboard)
             self.sitting.submit(by_keyboard=by_keyboard)
-        page.get_by_text("There are no more annotations").or_(
-            page.get_by_text("No more tasks")
-        ).first.wait_for()
+        page.get_by_text("No More Tasks Left in Queue").wait_for()
 
     def say_more(self, *, by_keyboard: bool) -> None:
         """What nobody has to say: a rating, a tool, a reason."""
@@ -262,6 +260,10 @@ def check_answers(loop: Loop) -> None:
     strengths = [json.loads(row["detail"])["strength"] for row in main]
     assert {abs(strength) for strength in strengths} == {1, 2}
     assert [strength > 0 for strength in strengths] == [row["p_a"] == 1 for row in main]
+    tools = [(names[row["annotator"]], *json.loads(row["detail"])["tools"]) for row in main]
+    assert {(who.account.email, *used) for who, *used in tools if used} == {
+        (ada.account.email, "search"), (bob.account.email, "calculator"),
+    }  # fmt: skip
     assert len(rows) == len(main) + 2, "each of the two rated one criterion"
 
 
