@@ -282,9 +282,16 @@ def test_hostile_text_does_nothing_and_is_shown_as_it_is(scene: Scene) -> None:
             page.get_by_text(f"{question}-0").first.wait_for()
             assert page.evaluate("window.pwned") is None
 
-    left = len(scene.mouse.requests)
-    page.evaluate("url => fetch(url).catch(() => 0)", f"{ASIDE}/seen")
-    assert scene.mouse.requests[left:] == [f"{ASIDE}/seen"], "the watch on requests works"
+    # were a text ever taken for HTML, the desk's own policy would stop what it asks for
+    left, address = len(scene.mouse.requests), f"{ASIDE}/seen.png"
+    with page.expect_event("requestfailed") as failed:
+        page.evaluate(
+            "html => document.body.insertAdjacentHTML('beforeend', html)",
+            f"<img src='{address}' onerror='window.pwned = 1'>",
+        )
+    assert (failed.value.url, failed.value.failure) == (address, "csp")
+    assert page.evaluate("window.pwned") is None
+    assert scene.mouse.requests[left:] == [address], "the watch on requests works"
     del scene.mouse.requests[left:]
 
 
