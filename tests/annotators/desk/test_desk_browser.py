@@ -133,12 +133,15 @@ def test_pairs_are_judged_by_mouse_and_by_keyboard(scene: Scene) -> None:
 
     page = scene.keys.page
     scene.keys.open_project(project)
-    for keys in ("1w", "3"):  # the first as the other did, the second not
-        for key in keys:
-            page.keyboard.press(key)
-        scene.keys.submit(by_keyboard=True)
-        if keys != "3":
-            scene.keys.wait_for_next("preference-1")
+    for key in ("1", "w", "Shift+Q", "6", "j"):  # as the other did; the last two mean nothing
+        page.keyboard.press(key)
+    page.get_by_placeholder("Why?").fill("1 and 3")
+    page.keyboard.press("Tab")
+    scene.keys.submit(by_keyboard=True)
+    scene.keys.wait_for_next("preference-1")
+    page.locator(".assay-answer label").first.click()
+    page.keyboard.press("3")  # keys still work after a click
+    scene.keys.submit(by_keyboard=True)
 
     said = scene.pull(project)
     assert {
@@ -155,7 +158,9 @@ def test_pairs_are_judged_by_mouse_and_by_keyboard(scene: Scene) -> None:
         "ratings": {rubric.asked[1].title: -1},
     }  # fmt: skip
     assert said["mouse", "preference-1"].answer["strength"] == 1
-    assert said["keys", "preference-0"].answer["ratings"] == {rubric.asked[0].title: 1}
+    assert said["keys", "preference-0"].answer["ratings"] == {
+        rubric.asked[0].title: 1, rubric.asked[3].title: 2,
+    }  # fmt: skip
 
 
 def test_the_other_questions_are_answered(scene: Scene) -> None:
