@@ -221,7 +221,7 @@ def test_people_make_gold_of_what_they_saw(loop: Loop) -> None:
 
     assert (loop.assay(*push)["kept"], loop.assay(*push)["kept"]) == (1, 0)
     third = loop.list_projects()["adjudication"]
-    assert third["task_number"] == 1
+    assert third["task_number"] == 1 and "counts for nothing" in third["description"]
     cleo.judge(third["id"], {TORN: SAID[TORN]}, by_keyboard=True)
     settled, again = loop.assay("review", "pull"), loop.assay("review", "pull")
     assert (settled["new"] > 0, again["new"], again["adjudications"]) == (True, 0, 0)
