@@ -10,16 +10,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from annotators.talk import Judge
+from pipelines.clean.auditing import audit_bias
 from pipelines.clean.dedup import STAGE as DEDUP
 from pipelines.clean.dedup import keep_distinct, make_dedup_scope
 from pipelines.clean.filters import STAGE as FILTER
 from pipelines.clean.filters import keep_clean, make_filter_scope
+from pipelines.clean.matching import STAGE as MATCH
+from pipelines.clean.matching import keep_matched, make_match_scope
 from pipelines.clean.mix import STAGE as MIX
 from pipelines.clean.mix import keep_mixed, make_mix_scope
+from pipelines.clean.quality import (
+    frame_pairs,
+    frame_prompts,
+    frame_responses,
+    keep_good,
+    make_quality_scopes,
+)
 from pipelines.clean.repeats import STAGE as REPEATS
 from pipelines.clean.repeats import keep_first, list_variants, make_repeat_scope
 from pipelines.clean.responses import STAGE as FILTER_RESPONSES
@@ -35,6 +46,8 @@ from pipelines.lake.catalogue import Lake
 from pipelines.make.pool import find_prompts
 from pipelines.make.rollouts import find_rollouts
 from schemas.recipe import Recipe
+
+AUDIT_AT_MOST = 100_000
 
 
 @dataclass(frozen=True)
@@ -56,9 +69,15 @@ class View:
         return keep_distinct(self.lake, self.recipe, self.pool)
 
     @cached_property
-    def prompts(self) -> pl.DataFrame:
+    def assigned(self) -> pl.DataFrame:
         """The distinct prompts with `cluster_id` and `split`."""
         return keep_split(self.lake, self.recipe, self.distinct)
+
+    @cached_property
+    def prompts(self) -> pl.DataFrame:
+        """The assigned prompts that the quality rules kept."""
+        rows = frame_prompts(self.assigned)
+        return keep_good(self.lake, self.recipe, "prompt", rows, self.assigned)
 
     @cached_property
     def all_rollouts(self) -> pl.DataFrame:
@@ -66,13 +85,19 @@ class View:
         return find_rollouts(self.lake, self.recipe, self.prompts)
 
     @cached_property
-    def usable_rollouts(self) -> pl.DataFrame:
-        """The rollouts whose responses passed the cleaning."""
+    def whole_rollouts(self) -> pl.DataFrame:
+        """The rollouts whose responses are neither empty nor cut nor of a wrong length."""
         return keep_responses(self.lake, self.recipe, self.all_rollouts)
 
     @cached_property
+    def usable_rollouts(self) -> pl.DataFrame:
+        """The whole rollouts whose responses the quality rules kept."""
+        rows = frame_responses(self.whole_rollouts)
+        return keep_good(self.lake, self.recipe, "response", rows, self.whole_rollouts)
+
+    @cached_property
     def rollouts(self) -> pl.DataFrame:
-        """Of those the ones that repeat no other."""
+        """Of the usable ones those that repeat no other."""
         return keep_first(self.lake, self.usable_rollouts)
 
     @cached_property
@@ -104,9 +129,15 @@ class View:
         )
 
     @cached_property
-    def clean(self) -> pl.DataFrame:
-        """The labelled pairs that passed the cleaning of pairs."""
+    def unrepeated(self) -> pl.DataFrame:
+        """The labelled pairs that repeat no other."""
         return keep_clean(self.lake, self.labelled, self.recipe.clean.cut_off)
+
+    @cached_property
+    def clean(self) -> pl.DataFrame:
+        """The unrepeated pairs that the quality rules kept."""
+        rows = frame_pairs(self.unrepeated, self.rollouts)
+        return keep_good(self.lake, self.recipe, "pair", rows, self.unrepeated)
 
     @cached_property
     def mixable(self) -> pl.DataFrame:
@@ -115,18 +146,43 @@ class View:
 
     @cached_property
     def mixed(self) -> pl.DataFrame:
-        """The pairs of the data set: clean, and within the quotas."""
+        """The clean pairs within the quotas."""
         return keep_mixed(self.lake, self.recipe, self.mixable).select(self.clean.columns)
+
+    @cached_property
+    def matched(self) -> pl.DataFrame:
+        """The pairs of the data set: mixed, and matched by length where the recipe says so."""
+        if not self.recipe.clean.bias.match_length:
+            return self.mixed
+        return keep_matched(self.lake, self.recipe, frame_pairs(self.mixed, self.rollouts)).drop(
+            "chosen", "rejected"
+        )
+
+    def audit_bias(self) -> dict[str, Any]:
+        """How well shortcuts alone predict the labels of the data set: of all of it where the
+        recipe sets a bound, else of at most `AUDIT_AT_MOST` pairs, the smallest ids (hashes)."""
+        pairs = self.matched.sort("pair_id")
+        if not self.recipe.clean.bias.has_bound:
+            pairs = pairs.head(AUDIT_AT_MOST)
+        return audit_bias(self.lake, self.recipe, frame_pairs(pairs, self.rollouts))
 
     @cached_property
     def scopes(self) -> dict[str, str]:
         """Stage -> the scope whose decisions apply to this view."""
+        lake, recipe = self.lake, self.recipe
+        matched = {MATCH: make_match_scope(recipe, self.mixed)}
         return {
             DEDUP: make_dedup_scope(self.recipe, self.pool),
             SPLIT: make_split_scope(self.recipe, self.distinct),
+            **make_quality_scopes(lake, recipe, "prompt", frame_prompts(self.assigned)),
             FILTER_RESPONSES: make_response_scope(self.recipe.clean, self.all_rollouts),
+            **make_quality_scopes(lake, recipe, "response", frame_responses(self.whole_rollouts)),
             REPEATS: make_repeat_scope(self.usable_rollouts),
             LABEL: make_label_scope(self.recipe, self.labels),
             FILTER: make_filter_scope(self.labelled, self.recipe.clean.cut_off),
+            **make_quality_scopes(
+                lake, recipe, "pair", frame_pairs(self.unrepeated, self.rollouts)
+            ),
             MIX: make_mix_scope(self.recipe, self.mixable),
+            **(matched if recipe.clean.bias.match_length else {}),
         }
