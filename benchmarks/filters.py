@@ -21,8 +21,8 @@ import polars as pl
 
 from benchmarks.pandalm import print_table
 from pipelines.clean.matching import measure_length_accuracy
-from pipelines.clean.quality import RULES, Look
 from pipelines.clean.rules.refusal import REFUSED, count_refusal_points
+from pipelines.clean.rules.table import RULES, Look
 from pipelines.clean.rules.toxicity import measure_toxicity
 from schemas.cleaning import LanguageRule, PiiRule, Rule
 

@@ -8,25 +8,11 @@ looks at every row, whatever the others dropped, so that its rate is its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 
-from pipelines.clean.rules.boilerplate import measure_boilerplate
-from pipelines.clean.rules.form import (
-    measure_compressibility,
-    measure_repeated_lines,
-    measure_repeated_ngrams,
-    measure_unfinished,
-)
-from pipelines.clean.rules.language import measure_foreign
-from pipelines.clean.rules.noise import score_label_noise
-from pipelines.clean.rules.pairs import measure_disagreement, measure_length_ratio, measure_outliers
-from pipelines.clean.rules.pii import count_pii
-from pipelines.clean.rules.refusal import count_refusal_points
-from pipelines.clean.rules.toxicity import measure_toxicity
+from pipelines.clean.rules.table import RULES, Kind, Look, QualityRule, read_scores
 from pipelines.clean.texts import join_messages
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import Decided, decide_stage, drop_decided, make_scope
@@ -35,102 +21,11 @@ from schemas.cleaning import QualitySpec
 from schemas.ids import make_id
 from schemas.recipe import Recipe
 
-Kind = Literal["prompt", "response", "pair"]
 STAGES: dict[Kind, str] = {
     "prompt": "quality_prompts",
     "response": "quality_responses",
     "pair": "quality_pairs",
 }
-SCORES = """
-WITH wanted AS MATERIALIZED (SELECT unnest([chosen_id, rejected_id]) AS response_id FROM pairs)
-SELECT annotator, response_a AS response_id, avg(score) AS score FROM judgments
-WHERE kind = 'reward_model' AND valid AND response_b IS NULL AND criterion IS NULL
-AND response_a IN (SELECT response_id FROM wanted)
-GROUP BY ALL ORDER BY ALL
-"""
-
-
-@dataclass(frozen=True)
-class Look:
-    """What a rule may look at beside its own rows."""
-
-    lake: Lake
-    seed: int
-
-
-@dataclass(frozen=True)
-class QualityRule:
-    """A rule that a recipe can name: its version, its value of each row (null: cannot be told), and
-    the words of a decision. `below` says that a value at the threshold or under it is the hit."""
-
-    version: int
-    measure: Callable[[pl.DataFrame, Any, Look], pl.Series]
-    words: str
-    below: bool = False
-
-
-def _of_text(expression: Callable[[pl.Expr], pl.Expr]) -> Callable[..., pl.Series]:
-    return lambda rows, rule, look: rows.select(value=expression(pl.col("text"))).to_series()
-
-
-def _of_texts(measure: Callable[[pl.Series], pl.Series]) -> Callable[..., pl.Series]:
-    return lambda rows, rule, look: measure(rows["text"])
-
-
-TEXT_RULES = {
-    "language": QualityRule(
-        1, lambda rows, rule, _: measure_foreign(rows["text"], rule.keep),
-        "this share of it is in a language that is not kept",
-    ),
-    "toxicity": QualityRule(1, _of_texts(measure_toxicity), "offensive with this probability"),
-    "pii": QualityRule(
-        1, lambda rows, rule, _: count_pii(rows["text"], rule.kinds, rule.region),
-        "holds so many numbers or addresses of persons",
-    ),
-}  # fmt: skip
-RULES: dict[Kind, dict[str, QualityRule]] = {
-    "prompt": TEXT_RULES,
-    "response": {
-        **TEXT_RULES,
-        "refusal": QualityRule(1, _of_text(count_refusal_points), "has so many signs of declining"),
-        "repeated_lines": QualityRule(
-            1, _of_text(measure_repeated_lines), "this share of its lines says an earlier one again"
-        ),
-        "repeated_ngrams": QualityRule(
-            1, _of_text(measure_repeated_ngrams), "this share of its word 4-grams came before"
-        ),
-        "compressibility": QualityRule(
-            1, _of_texts(measure_compressibility), "compression saves this share of it"
-        ),
-        "unfinished": QualityRule(
-            1, _of_text(measure_unfinished), "a fence (1) or a last sentence (0.5) stays open"
-        ),
-        "boilerplate": QualityRule(
-            1, lambda rows, *_: measure_boilerplate(rows.rename({"text": "content"})),
-            "it opens or closes as a response to this share of the prompts does",
-        ),
-    },
-    "pair": {
-        "length_ratio": QualityRule(
-            1, lambda rows, *_: measure_length_ratio(rows), "one is so many times as long"
-        ),
-        "low_margin": QualityRule(
-            1, lambda rows, *_: rows["margin"], "the margin of the label", below=True
-        ),
-        "disagreement": QualityRule(
-            1, lambda rows, *_: measure_disagreement(rows), "this share of the opinions is against"
-        ),
-        "label_noise": QualityRule(
-            1, lambda rows, _, look: score_label_noise(rows, look.seed),
-            "the label is the wrong way round with this probability",
-        ),
-        "reward_outlier": QualityRule(
-            1, lambda rows, _, look: measure_outliers(rows, look.lake.query(
-                SCORES, pairs=rows.select("chosen_id", "rejected_id"))),
-            "a reward is so many deviations from what is usual in its source",
-        ),
-    },
-}  # fmt: skip
 
 
 def apply_rules(lake: Lake, run: Run, recipe: Recipe, kind: Kind, rows: pl.DataFrame
@@ -166,20 +61,21 @@ def apply_rules(lake: Lake, run: Run, recipe: Recipe, kind: Kind, rows: pl.DataF
         if len(left) > len(fewer):
             by_first[name] = len(left) - len(fewer)
         left = fewer
-    hits = {name: sum(part.dropped.values()) + sum(
-        sum(part.extra.get(what, {}).values()) for what in ("marked", "redacted")
-    ) for name, part in parts.items()}  # fmt: skip
-    extra: dict[str, Any] = {"hits": hits} if hits else {}
-    for what in ("marked", "redacted"):
-        some = {n: sum(p.extra[what].values()) for n, p in parts.items() if p.extra.get(what)}
-        extra |= {what: some} if some else {}
+    kept = {
+        what: {name: n for name, part in parts.items() if (n := part.extra.get(what, {}).get(name))}
+        for what in ("marked", "redacted")
+    }
+    hits = {
+        name: part.dropped.get(name, 0) + sum(counts.get(name, 0) for counts in kept.values())
+        for name, part in parts.items()
+    }
     return StageSummary(
         stage=stage,
         rows_in=len(rows),
         kept=len(left),
         dropped=by_first,
         seconds=sum(part.seconds for part in parts.values()),
-        extra=extra,
+        extra={name: counts for name, counts in {"hits": hits, **kept}.items() if counts},
     )
 
 
@@ -203,7 +99,7 @@ def make_quality_scopes(
         if name == "label_noise":
             config.append(recipe.seed)
         if name == "reward_outlier":
-            scores = lake.query(SCORES, pairs=rows.select("chosen_id", "rejected_id"))
+            scores = read_scores(lake, rows)
             config.append([list(row) for row in scores.iter_rows()])
         stage = f"{STAGES[kind]}:{name}"
         scopes[stage] = make_scope(stage, 1, config, [inputs])

@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 
 from pipelines.clean.quality import (
-    RULES,
     apply_rules,
     find_rules,
     frame_responses,
@@ -23,6 +22,7 @@ from pipelines.clean.rules.pairs import (
     measure_length_ratio,
     measure_outliers,
 )
+from pipelines.clean.rules.table import RULES
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.run import new_run
 from schemas.cleaning import QualitySpec

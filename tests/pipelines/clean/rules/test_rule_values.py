@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.clean.quality import RULES, Look
 from pipelines.clean.rules.boilerplate import measure_boilerplate
 from pipelines.clean.rules.form import (
     measure_compressibility,
@@ -19,6 +18,7 @@ from pipelines.clean.rules.form import (
     measure_unfinished,
 )
 from pipelines.clean.rules.language import LanguageUnknown, measure_foreign
+from pipelines.clean.rules.table import RULES, Look
 from pipelines.clean.rules.toxicity import WINDOW, measure_toxicity
 from schemas.cleaning import LanguageRule, PiiRule, Rule
 
