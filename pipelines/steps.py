@@ -17,9 +17,10 @@ from pipelines.clean.dedup import dedup_prompts
 from pipelines.clean.filters import filter_pairs
 from pipelines.clean.matching import match_lengths
 from pipelines.clean.mix import mix_pairs
-from pipelines.clean.quality import apply_rules, frame_pairs, frame_prompts, frame_responses
+from pipelines.clean.quality import apply_rules, frame_pairs
 from pipelines.clean.repeats import drop_repeats
 from pipelines.clean.responses import filter_responses
+from pipelines.clean.rules.table import Kind
 from pipelines.clean.splits import split_prompts
 from pipelines.label.describing import describe_pairs
 from pipelines.label.judging import judge_pairs
@@ -137,20 +138,10 @@ def _filter(work: Work, limit: int | None) -> StageSummary:
     )
 
 
-def _check_prompts(work: Work, limit: int | None) -> StageSummary:
-    rows = frame_prompts(work.look().assigned)
-    return apply_rules(work.lake, work.run, work.recipe, "prompt", rows)
-
-
-def _check_responses(work: Work, limit: int | None) -> StageSummary:
-    rows = frame_responses(work.look().whole_rollouts)
-    return apply_rules(work.lake, work.run, work.recipe, "response", rows)
-
-
-def _check_pairs(work: Work, limit: int | None) -> StageSummary:
-    view = work.look()
-    rows = frame_pairs(view.unrepeated, view.rollouts)
-    return apply_rules(work.lake, work.run, work.recipe, "pair", rows)
+def _check(kind: Kind) -> Callable[[Work, int | None], StageSummary]:
+    return lambda work, _: apply_rules(
+        work.lake, work.run, work.recipe, kind, work.look().frame(kind)
+    )
 
 
 def _match(work: Work, limit: int | None) -> StageSummary:
@@ -164,12 +155,12 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
     "grow": _grow,
     "dedup": lambda w, _: dedup_prompts(w.lake, w.run, w.recipe, w.look().pool),
     "split": lambda w, _: split_prompts(w.lake, w.run, w.recipe, w.look().distinct),
-    "quality_prompts": _check_prompts,
+    "quality_prompts": _check("prompt"),
     "rollouts": _roll_out,
     "filter_responses": lambda w, _: filter_responses(
         w.lake, w.run, w.recipe, w.look().all_rollouts
     ),
-    "quality_responses": _check_responses,
+    "quality_responses": _check("response"),
     "repeats": _drop_repeats,
     "verify": _verify,
     "signals": _signal,
@@ -178,7 +169,7 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
     "label": lambda w, _: label_pairs(w.lake, w.run, w.recipe, w.look().labels),
     "review_queue": lambda w, _: queue_reviews(w.lake, w.run, w.look()),
     "filter": _filter,
-    "quality_pairs": _check_pairs,
+    "quality_pairs": _check("pair"),
     "mix": lambda w, _: mix_pairs(w.lake, w.run, w.recipe, w.look().mixable),
     "match": _match,
 }

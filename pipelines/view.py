@@ -24,7 +24,9 @@ from pipelines.clean.matching import STAGE as MATCH
 from pipelines.clean.matching import keep_matched, make_match_scope
 from pipelines.clean.mix import STAGE as MIX
 from pipelines.clean.mix import keep_mixed, make_mix_scope
+from pipelines.clean.quality import STAGES as QUALITY
 from pipelines.clean.quality import (
+    find_rules,
     frame_pairs,
     frame_prompts,
     frame_responses,
@@ -35,6 +37,7 @@ from pipelines.clean.repeats import STAGE as REPEATS
 from pipelines.clean.repeats import keep_first, list_variants, make_repeat_scope
 from pipelines.clean.responses import STAGE as FILTER_RESPONSES
 from pipelines.clean.responses import keep_responses, make_response_scope
+from pipelines.clean.rules.table import Kind
 from pipelines.clean.splits import STAGE as SPLIT
 from pipelines.clean.splits import keep_split, make_split_scope
 from pipelines.clean.strata import add_strata
@@ -76,8 +79,7 @@ class View:
     @cached_property
     def prompts(self) -> pl.DataFrame:
         """The assigned prompts that the quality rules kept."""
-        rows = frame_prompts(self.assigned)
-        return keep_good(self.lake, self.recipe, "prompt", rows, self.assigned)
+        return self._keep_good("prompt", self.assigned)
 
     @cached_property
     def all_rollouts(self) -> pl.DataFrame:
@@ -92,8 +94,7 @@ class View:
     @cached_property
     def usable_rollouts(self) -> pl.DataFrame:
         """The whole rollouts whose responses the quality rules kept."""
-        rows = frame_responses(self.whole_rollouts)
-        return keep_good(self.lake, self.recipe, "response", rows, self.whole_rollouts)
+        return self._keep_good("response", self.whole_rollouts)
 
     @cached_property
     def rollouts(self) -> pl.DataFrame:
@@ -136,8 +137,20 @@ class View:
     @cached_property
     def clean(self) -> pl.DataFrame:
         """The unrepeated pairs that the quality rules kept."""
-        rows = frame_pairs(self.unrepeated, self.rollouts)
-        return keep_good(self.lake, self.recipe, "pair", rows, self.unrepeated)
+        return self._keep_good("pair", self.unrepeated)
+
+    def frame(self, kind: Kind) -> pl.DataFrame:
+        """What the quality rules on prompts, responses or pairs look at."""
+        if kind == "prompt":
+            return frame_prompts(self.assigned)
+        if kind == "response":
+            return frame_responses(self.whole_rollouts)
+        return frame_pairs(self.unrepeated, self.rollouts)
+
+    def _keep_good(self, kind: Kind, frame: pl.DataFrame) -> pl.DataFrame:
+        if not find_rules(self.recipe.clean.quality, kind):
+            return frame
+        return keep_good(self.lake, self.recipe, kind, self.frame(kind), frame)
 
     @cached_property
     def mixable(self) -> pl.DataFrame:
@@ -169,20 +182,23 @@ class View:
     @cached_property
     def scopes(self) -> dict[str, str]:
         """Stage -> the scope whose decisions apply to this view."""
-        lake, recipe = self.lake, self.recipe
-        matched = {MATCH: make_match_scope(recipe, self.mixed)}
+        quality: dict[Kind, dict[str, str]] = {
+            kind: make_quality_scopes(self.lake, self.recipe, kind, self.frame(kind))
+            if find_rules(self.recipe.clean.quality, kind)
+            else {}
+            for kind in QUALITY
+        }
+        matching = self.recipe.clean.bias.match_length
         return {
             DEDUP: make_dedup_scope(self.recipe, self.pool),
             SPLIT: make_split_scope(self.recipe, self.distinct),
-            **make_quality_scopes(lake, recipe, "prompt", frame_prompts(self.assigned)),
+            **quality["prompt"],
             FILTER_RESPONSES: make_response_scope(self.recipe.clean, self.all_rollouts),
-            **make_quality_scopes(lake, recipe, "response", frame_responses(self.whole_rollouts)),
+            **quality["response"],
             REPEATS: make_repeat_scope(self.usable_rollouts),
             LABEL: make_label_scope(self.recipe, self.labels),
             FILTER: make_filter_scope(self.labelled, self.recipe.clean.cut_off),
-            **make_quality_scopes(
-                lake, recipe, "pair", frame_pairs(self.unrepeated, self.rollouts)
-            ),
+            **quality["pair"],
             MIX: make_mix_scope(self.recipe, self.mixable),
-            **(matched if recipe.clean.bias.match_length else {}),
+            **({MATCH: make_match_scope(self.recipe, self.mixed)} if matching else {}),
         }

@@ -91,7 +91,9 @@ class BiasSpec(Part):
     """How much of the labels a shortcut may predict; publishing fails where one predicts more.
 
     The bounds are accuracies: 0.55 says that a shortcut alone may be right on 55 % of the pairs.
-    `match_length` drops as few pairs as `length` needs.
+    With `within` they hold in each category or source of enough pairs too: shortcuts that lean one
+    way here and the other there are none over all. `match_length` drops as few pairs as `length`
+    needs.
     """
 
     length: Bound | None = None
@@ -99,6 +101,7 @@ class BiasSpec(Part):
     refusal: Bound | None = None
     position: Bound | None = None
     all: Bound | None = None
+    within: Literal["category", "source"] | None = None
     match_length: bool = False
 
     @property

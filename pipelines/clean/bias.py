@@ -72,7 +72,8 @@ def measure_differences(pairs: pl.DataFrame) -> pl.DataFrame:
 
 
 def audit_pairs(pairs: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """How well each shortcut predicts the labels, of all pairs and in each slice of `LEAST` pairs.
+    """How well each shortcut predicts the labels, of all pairs and in each slice of `LEAST` pairs
+    that is not all of them.
 
     Args:
         pairs: pair_id, prompt_id, category, source, and the columns of `measure_differences`.
@@ -132,14 +133,19 @@ def tabulate_lengths(pairs: pl.DataFrame, bins: int = 10) -> pl.DataFrame:
 
 def find_broken_bounds(audit: pl.DataFrame, spec: BiasSpec) -> list[str]:
     """What a recipe's bounds say of an audit: for each that is passed, the figure and the mend."""
-    overall = {row["shortcut"]: row for row in audit.filter(slice="all").to_dicts()}
     bounds: Mapping[str, float | None] = {name: getattr(spec, name) for name in SHORTCUTS}
+    held = audit.filter(pl.col("slice").is_in(["all", spec.within or "all"]))
     return [
-        f"{name} alone predicts {100 * row['accuracy']:.1f} % of the labels ({row['n']} pairs), "
-        f"more than the {100 * bound:g} % of clean.bias.{name}; {_MENDS[name]}, or raise the bound"
-        for name, bound in bounds.items()
-        if bound is not None and (row := overall.get(name)) and row["accuracy"] > bound + 1e-12
+        f"{row['shortcut']} alone predicts {100 * row['accuracy']:.1f} % of the labels "
+        f"({row['n']} pairs{_say_slice(row)}), more than the {100 * bound:g} % of "
+        f"clean.bias.{row['shortcut']}; {_MENDS[row['shortcut']]}, or raise the bound"
+        for row in held.to_dicts()
+        if (bound := bounds[row["shortcut"]]) is not None and row["accuracy"] > bound + 1e-12
     ]
+
+
+def _say_slice(row: Mapping[str, Any]) -> str:
+    return "" if row["slice"] == "all" else f" of {row['slice']} {row['value']}"
 
 
 _MENDS = {
@@ -155,7 +161,7 @@ def _cut(pairs: pl.DataFrame) -> list[tuple[str, str, pl.DataFrame]]:
     parts = [("all", "all", pairs)] if len(pairs) else []
     for name in SLICES:
         for (value,), part in sorted(pairs.group_by(name), key=lambda item: str(item[0][0])):
-            if len(part) >= LEAST:
+            if LEAST <= len(part) < len(pairs):
                 parts.append((name, str(value), part))
     return parts
 

@@ -22,7 +22,7 @@ def match_lengths(lake: Lake, run: Run, recipe: Recipe, pairs: pl.DataFrame) -> 
     """Drop pairs by `choose_unmatched` where the recipe says `clean.bias.match_length`.
 
     Args:
-        pairs: pair_id, chosen_id, chosen, rejected (texts).
+        pairs: pair_id, chosen_id, category, source, chosen, rejected (texts).
     """
     bias = recipe.clean.bias
     if not bias.match_length or bias.length is None:
@@ -32,18 +32,20 @@ def match_lengths(lake: Lake, run: Run, recipe: Recipe, pairs: pl.DataFrame) -> 
     def compute() -> Decided:
         sized = pairs.select(
             "pair_id",
+            *([bias.within] if bias.within else []),
             length=pl.col("chosen").str.len_chars().cast(pl.Float64).log1p()
             - pl.col("rejected").str.len_chars().cast(pl.Float64).log1p(),
         )
         before = measure_length_accuracy(sized["length"])
-        dropped = choose_unmatched(sized, bound, recipe.seed)
+        parts = sized.partition_by(bias.within) if bias.within and len(sized) else [sized]
+        dropped = pl.concat(choose_unmatched(part, bound, recipe.seed) for part in parts)
         decisions = dropped.select(
             item_id="pair_id",
             item_kind=pl.lit("pair"),
             action=pl.lit("drop"),
             rule=pl.lit(RULE),
             reason=pl.format(
-                "length alone predicted {} % of the labels, and may predict {} %",
+                "length alone predicted {} % of all labels, and may predict {} %",
                 pl.lit(f"{100 * before:.1f}"), pl.lit(f"{100 * bound:g}"),
             ),
             value=pl.lit(before),
@@ -57,8 +59,10 @@ def match_lengths(lake: Lake, run: Run, recipe: Recipe, pairs: pl.DataFrame) -> 
 
 def make_match_scope(recipe: Recipe, pairs: pl.DataFrame) -> str:
     """The scope of the length matching of these pairs."""
-    inputs = (pairs["pair_id"] + pairs["chosen_id"]).to_list()
-    return make_scope(STAGE, RULES, [recipe.clean.bias.length, recipe.seed], inputs)
+    bias = recipe.clean.bias
+    columns = ["pair_id", "chosen_id", *([bias.within] if bias.within else [])]
+    inputs = pairs.select(pl.concat_str(columns, separator=":")).to_series()
+    return make_scope(STAGE, RULES, [bias.length, bias.within, recipe.seed], inputs)
 
 
 def keep_matched(lake: Lake, recipe: Recipe, pairs: pl.DataFrame) -> pl.DataFrame:

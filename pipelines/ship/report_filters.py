@@ -58,8 +58,14 @@ def measure_filters(view: View) -> list[dict[str, Any]]:
     )
     seen: dict[tuple[str, str], pl.DataFrame] = {}
     rows = []
-    groups = hits.group_by("stage", "rule", "action", "item_kind", maintain_order=False)
-    for (stage, rule, action, kind), part in sorted(groups, key=lambda group: group[0]):
+    groups = hits.group_by("stage", "rule", "action", "item_kind")
+    order = list(SEEN)
+
+    def place_of(group: tuple[tuple[Any, ...], pl.DataFrame]) -> tuple[Any, ...]:
+        stage, *rest = group[0]
+        return order.index(stage.split(":")[0]), stage, *rest
+
+    for (stage, rule, action, kind), part in sorted(groups, key=place_of):
         place = (str(stage).split(":")[0], str(kind))
         if place not in seen:
             seen[place] = _find_seen(view, *place)

@@ -8,6 +8,7 @@ import polars as pl
 
 from schemas.errors import AssayError
 
+SHORT = 40  # bytes; of less the guess is often wrong
 READ = 4000  # characters of a text that are looked at
 _NOT_TEXT = r"[\p{Cc}\p{Cn}\p{Co}]"  # what CLD2 refuses to read
 
@@ -18,7 +19,7 @@ class LanguageUnknown(AssayError):
 
 def measure_foreign(texts: pl.Series, keep: Collection[str]) -> pl.Series:
     """The share of each text that is in none of the languages `keep` (ISO 639 codes), 0 to 1; null
-    where too little is there to tell, as in a number or a single name.
+    where too little is there to tell: a number, a name, less than `SHORT` bytes.
 
     Raises:
         LanguageUnknown: a code that CLD2 does not know.
@@ -34,6 +35,8 @@ def measure_foreign(texts: pl.Series, keep: Collection[str]) -> pl.Series:
             )
 
     def measure(text: str) -> float | None:
+        if len(text.encode()) < SHORT:
+            return None
         try:
             reliable, _, found = pycld2.detect(text)
         except pycld2.error:

@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from pipelines.clean.logistic import predict_out_of_fold
+from pipelines.clean.logistic import fit_logistic, predict, predict_out_of_fold
 
+RIDGE = 100.0  # features have a mean square of 1
 NORMAL_MAD = 1.4826  # the standard deviation of a normal variable in median absolute deviations
 LEAST_SCORES = 20
 LEAST_PAIRS = 100  # a reward model of fewer says nothing
@@ -47,14 +48,16 @@ def measure_label_noise(
     it gives, on average, to the labels that are there (Northcutt, Jiang and Chuang 2021, "Confident
     learning"). Both classes are one here, for a pair has no order, so there is one such threshold.
 
-    Of fewer than `LEAST_PAIRS` pairs all are null.
+    The probabilities are calibrated on the labels that are there: of a model that is no better than
+    chance they are one half, and nothing is called wrong that a threshold above that asks for. Of
+    fewer than `LEAST_PAIRS` pairs all are null.
 
     Args:
         chosen, rejected: embeddings, a row each pair.
         prompts: what the folds are made of.
     """
     differences = (chosen - rejected).astype(np.float64)
-    p = predict_out_of_fold(differences, prompts, seed, ridge=10.0)
+    p = _calibrate(predict_out_of_fold(differences, prompts, seed, ridge=RIDGE))
     if len(p) < LEAST_PAIRS:
         return pl.Series("value", [None] * len(p), dtype=pl.Float64), 1.0
     return pl.Series("value", 1 - p), float(p.mean())
@@ -88,3 +91,9 @@ def measure_outliers(pairs: pl.DataFrame, scores: pl.DataFrame) -> pl.Series:
         .agg(value=((pl.col("score") - pl.col("median")) / pl.col("spread")).abs().max())
     )
     return pairs.join(z, on="pair_id", how="left", maintain_order="left")["value"]
+
+
+def _calibrate(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The probabilities drawn towards one half as far as the labels say that they were too sure."""
+    logits = np.log(p / (1 - p))[:, None]
+    return predict(logits, np.maximum(fit_logistic(logits, ridge=1e-3), 0))

@@ -47,6 +47,14 @@ def make_pairs(count: int, longer: float = 0.5, bold: float = 0.5, seed: int = 1
     return measure_differences(pl.DataFrame(rows))
 
 
+def make_opposites() -> pl.DataFrame:
+    """The longer response wins in one category and the shorter one in the other."""
+    return pl.concat([
+        make_pairs(200, longer=0.9, seed=1).with_columns(category=pl.lit("sailing")),
+        make_pairs(200, longer=0.1, seed=2).with_columns(category=pl.lit("cooking")),
+    ])  # fmt: skip
+
+
 def take(audit: pl.DataFrame, shortcut: str, of: str = "all") -> dict[str, Any]:
     return audit.filter(pl.col("value") == of, pl.col("shortcut") == shortcut).row(0, named=True)
 
@@ -74,9 +82,9 @@ def test_shorter_wins_is_a_shortcut_too() -> None:
 
 def test_slices_are_categories_and_sources_that_are_large_enough() -> None:
     audit = audit_pairs(make_pairs(50), 0)
-    assert len(audit) == 4 * len(SHORTCUTS)
+    assert len(audit) == 3 * len(SHORTCUTS)
     assert take(audit, "length", "sailing")["n"] == 25
-    assert len(audit_pairs(make_pairs(30), 0)) == 2 * len(SHORTCUTS)  # 15 of each category
+    assert len(audit_pairs(make_pairs(30), 0)) == len(SHORTCUTS)  # 15 of each category
     assert len(audit_pairs(make_pairs(50).clear(), 0)) == 0
 
 
@@ -105,6 +113,10 @@ def test_a_passed_bound_says_the_figure_and_the_mend() -> None:
     assert find_broken_bounds(audit, BiasSpec(length=0.95)) == []
     assert find_broken_bounds(audit, BiasSpec()) == []
     assert find_broken_bounds(audit.clear(), BiasSpec(length=0.55)) == []
+    (here,) = find_broken_bounds(audit_pairs(make_opposites(), 0),
+                                 BiasSpec(length=0.7, within="category"))[:1]  # fmt: skip
+    assert "of category sailing" in here or "of category cooking" in here
+    assert find_broken_bounds(audit_pairs(make_opposites(), 0), BiasSpec(length=0.7)) == []
     exact = take(audit, "length")["accuracy"]
     assert find_broken_bounds(audit, BiasSpec(length=exact)) == []  # at the bound is within
 

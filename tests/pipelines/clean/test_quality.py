@@ -164,6 +164,9 @@ def test_confident_learning_finds_the_labels_that_were_turned_round() -> None:
     called = (noise >= bar).to_numpy()
     assert (called & turned).sum() / called.sum() > 0.9
     assert (called & turned).sum() / turned.sum() > 0.5
+    blind = random.normal(size=(2, 600, 16)).astype(np.float32)
+    guesses, _ = measure_label_noise(*blind, prompts, seed=0)
+    assert (guesses >= 0.7).sum() == 0  # a model that knows nothing calls nothing wrong
     order = random.permutation(600)
     again, _ = measure_label_noise(chosen[order], rejected[order], [prompts[i] for i in order], 0)
     assert again.to_numpy() == pytest.approx(noise.to_numpy()[order], abs=1e-6)
