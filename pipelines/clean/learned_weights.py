@@ -3,8 +3,8 @@
 Bi-level optimisation as in DreamPRM (2505.20241): below, a reward model is fitted to the pool with
 each domain's loss weighted; above, the weights move so that the model does better on gold. Here the
 model is a logistic Bradley-Terry model w on frozen vectors of pairs (chosen minus rejected), and
-the upper gradient takes one step ahead: after w' = w - eta sum_k a_k g_k, where g_k is the gradient of
-domain k's mean loss, d L_gold(w') / d a_k = -eta g_k . grad L_gold(w'). A domain whose gradient
+the upper gradient takes one step ahead: after w' = w - eta sum_k a_k g_k, where g_k is the gradient
+of domain k's mean loss, d L_gold(w') / d a_k = -eta g_k . grad L_gold(w'). A domain whose gradient
 points the way gold's does gains, by a multiplicative update; an entropy term pulls towards equal
 weights, and none falls below a floor or rises above a cap. Weights have mean 1 before these bounds.
 
