@@ -17,15 +17,18 @@ from typing import Any
 
 from pipelines.clean.bulk.clusters import cluster_rows, list_remembered
 from pipelines.clean.bulk.pool import PoolPart, list_parts
-from pipelines.clean.bulk.settle import Settled, settle_rows
+from pipelines.clean.bulk.settle import KEPT as TAKEN
+from pipelines.clean.bulk.settle import UNUSABLE, Settled, settle_rows
 from pipelines.clean.bulk.sketch import Plan, Sketch, find_sketch, sketch_part
-from pipelines.clean.bulk.write import QUARANTINED, write_decisions, write_kept
+from pipelines.clean.bulk.write import QUARANTINED, write_decisions, write_rows
 from pipelines.clean.mix import report_counted
-from pipelines.lake.run import Run
+from pipelines.lake.run import Run, StageSummary
+from schemas.ids import make_id
 from schemas.mixing import MixSpec
 
 STAGE = "clean"
-STATE, DECISIONS, KEPT, SUMMARY = "state", "decisions", "kept", "summary.json"
+STATE, DECISIONS, KEPT, QUARANTINE = "state", "decisions", "kept", "quarantine"
+SUMMARY = "summary.json"
 UNLISTED = ("cluster", "policy")
 Sketcher = Callable[[Sequence[PoolPart], Plan, Path], Iterable[int]]
 
@@ -40,9 +43,10 @@ def clean_pool(
     seed: int = 0,
     kept: bool = False,
     sketch: Sketcher | None = None,
-) -> dict[str, Any]:
+) -> StageSummary:
     """Clean a pool; what was decided is in `out/decisions` (a row for each row that is not kept)
-    and `out/summary.json`, the rows that are kept in `out/kept` where `kept` says so.
+    and `out/summary.json`, rows that cannot be used in `out/quarantine`, and the rows that are kept
+    in `out/kept` where `kept` says so.
 
     Args:
         pool: a Parquet file, or a folder of them.
@@ -51,13 +55,13 @@ def clean_pool(
             it is done. None: here, on two threads.
 
     Returns:
-        The summary: rows_in, kept, dropped {rule}, quarantined {reason}, quota, parts, sketched
-        (parts that were read now), seconds {step}.
+        The summary. `extra` holds the quota (see `mix.mix_pairs`), parts, sketched (parts that were
+        read now), and the seconds of each step.
 
     Raises:
         pipelines.clean.bulk.pool.PoolUnusable
     """
-    clock = _Clock()
+    started, clock = time.monotonic(), _Clock()
     parts = list_parts(pool)
     state = out / STATE
     missing = [part for part in parts if find_sketch(part, plan, state) is None]
@@ -72,27 +76,28 @@ def clean_pool(
     clock.mark("cluster")
     settled = settle_rows(sketches, clusters, mix, seed)
     clock.mark("settle")
-    for name in (DECISIONS, KEPT):
+    for name in (DECISIONS, KEPT, QUARANTINE):
         shutil.rmtree(out / name, ignore_errors=True)
     counts = write_decisions(out / DECISIONS, sketches, clusters, settled, plan)
+    write_rows(out / QUARANTINE, sketches, settled, UNUSABLE)
     clock.mark("write")
     if kept:
-        write_kept(out / KEPT, sketches, settled)
+        write_rows(out / KEPT, sketches, settled, TAKEN)
         clock.mark("kept")
     rows_in = sum(part.rows for part in parts)
-    gone = sum(sum(part.values()) for part in counts.values())
-    summary = {
-        "stage": STAGE,
-        "rows_in": rows_in,
-        "kept": rows_in - gone,
-        "dropped": dict(sorted(counts["drop"].items())),
-        "quarantined": dict(sorted(counts[QUARANTINED].items())),
-        "quota": _report_mix(settled),
-        "parts": len(parts),
-        "sketched": len(missing),
-        "seconds": clock.seconds,
-    }
-    (out / SUMMARY).write_text(json.dumps(summary, indent=1))
+    summary = StageSummary(
+        stage=STAGE,
+        rows_in=rows_in,
+        kept=rows_in - sum(sum(part.values()) for part in counts.values()),
+        dropped=dict(sorted(counts["drop"].items())),
+        quarantined=dict(sorted(counts[QUARANTINED].items())),
+        seconds=round(time.monotonic() - started, 2),
+        scope=make_id("clean", plan.key, [s.part.key for s in sketches],
+                      mix.model_dump(mode="json") if mix else None, seed),
+        extra={"quota": _report_mix(settled), "parts": len(parts), "sketched": len(missing),
+               "steps": clock.seconds},
+    )  # fmt: skip
+    (out / SUMMARY).write_text(json.dumps(summary.to_json(), indent=1))
     return summary
 
 

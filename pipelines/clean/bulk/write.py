@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -61,14 +62,15 @@ def write_decisions(
     return counts
 
 
-def write_kept(folder: Path, sketches: Sequence[Sketch], settled: Settled) -> None:
-    """Write the rows that are kept as they came, every column, a file for each part."""
+def write_rows(folder: Path, sketches: Sequence[Sketch], settled: Settled, rule: int) -> None:
+    """Write the rows that met a rule (a place in `settle.RULES`) as they came, every column, a file
+    for each part that has some."""
     folder.mkdir(parents=True)
     first = 0
     for number, sketch in enumerate(sketches):
-        rule = settled.rule[first : first + sketch.part.rows]
+        wanted = settled.rule[first : first + sketch.part.rows] == rule
         first += sketch.part.rows
-        if not (rule == KEPT).any():
+        if not wanted.any():
             continue
         at = 0
         place = folder / f"part-{number:05}.parquet"
@@ -77,7 +79,7 @@ def write_kept(folder: Path, sketches: Sequence[Sketch], settled: Settled) -> No
             pq.ParquetWriter(place, file.schema_arrow) as out,
         ):
             for batch in file.iter_batches(row_groups=list(sketch.part.groups)):
-                out.write_batch(batch.filter(rule[at : at + len(batch)] == KEPT))
+                out.write_batch(batch.filter(pa.array(wanted[at : at + len(batch)])))
                 at += len(batch)
 
 

@@ -26,7 +26,7 @@ MIX = MixSpec(total=120, categories={"a": 0.5}, sources={"x": 0.2}, per_cluster=
 
 def clean(pool: Path, out: Path, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """The decisions and the summary."""
-    summary = clean_pool(pool, out, more.pop("plan", PLAN), new_run(), **more)
+    summary = clean_pool(pool, out, more.pop("plan", PLAN), new_run(), **more).to_json()
     gone = sum(summary["dropped"].values()) + sum(summary["quarantined"].values())
     assert summary["rows_in"] == summary["kept"] + gone
     assert json.loads((out / "summary.json").read_text()) == summary
