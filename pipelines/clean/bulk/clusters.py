@@ -21,8 +21,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipelines.clean.bulk.sketch import Sketch
-from pipelines.clean.kernels.bands import join_buckets
 from pipelines.clean.kernels.exact import group_exact
+from pipelines.clean.kernels.joining import find_root, find_roots, join_buckets
 
 FILTER_BITS = 24
 BATCH_SHINGLES = 2**25
@@ -59,18 +59,19 @@ def cluster_rows(sketches: Sequence[Sketch], similarity: float, folder: Path) ->
     usable = np.concatenate([np.zeros(0, bool), *(_load_usable(s) for s in sketches)])
     chosen = np.flatnonzero((lead == np.arange(total)) & usable)
     fresh = chosen >= known
-    rows = _Rows(sketches, begins, np.full(total, 0, np.int64), np.full(total, 0, np.int64))
+    starts, ends = np.zeros((2, total), dtype=np.int64)
+    rows = _Rows(sketches, begins, starts, ends, np.arange(total))
     while fresh.any():
-        before = _find_roots(parent)[chosen]
+        before = find_roots(parent)[chosen]
         joined, crowded = _join(rows, chosen, fresh, similarity, parent, value)
         if not (joined and crowded):
             break
-        roots = _find_roots(parent)
+        roots = find_roots(parent)
         changed = np.zeros(total, dtype=bool)
         changed[roots[chosen][roots[chosen] != before]] = True
         chosen = np.unique(roots[chosen])
         fresh = changed[chosen]
-    roots = _find_roots(parent).astype(np.int64)
+    roots = find_roots(parent).astype(np.int64)
     _remember(folder, sketches, similarity, parent, value)
     return Clusters(lead, roots[lead], value)
 
@@ -97,12 +98,13 @@ def _load_usable(sketch: Sketch) -> NDArray[np.bool_]:
 @dataclass(frozen=True)
 class _Rows:
     """Where rows lie: in which sketch, and in the batch of shingles in memory from `starts` to
-    `ends` (written anew for each batch)."""
+    `ends` (written anew for each batch). `own` is 0, 1, 2 …: a row stands for itself."""
 
     sketches: Sequence[Sketch]
     begins: NDArray[np.int64]
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
+    own: NDArray[np.int64]
 
     def read_band(self, band: int) -> NDArray[np.uint32]:
         parts = [np.zeros(0, np.uint32), *(s.load("bands")[band] for s in self.sketches)]
@@ -184,8 +186,8 @@ def _join(
             state[:] = 0
             while state[0] < len(part):
                 join_buckets(
-                    part, following, shingles, rows.starts, rows.ends, similarity, parent, value,
-                    table, state,
+                    part, following, rows.own, shingles, rows.starts, rows.ends, similarity, parent,
+                    value, table, state,
                 )  # fmt: skip
             joined, crowded = joined + int(state[1]), crowded or bool(state[2])
         keys = following
@@ -223,9 +225,9 @@ def _find_open(packed: Any, parent: Any) -> Any:
         while stop < packed.size and packed[stop] >> high == key:
             stop += 1
         if stop - begin > 1:
-            first = _find_root(parent, np.int64(packed[begin] & low))
+            first = find_root(parent, np.int64(packed[begin] & low))
             for i in range(begin + 1, stop):
-                if _find_root(parent, np.int64(packed[i] & low)) != first:
+                if find_root(parent, np.int64(packed[i] & low)) != first:
                     for place in range(begin, stop):
                         out[count] = place
                         count += 1
@@ -250,22 +252,6 @@ def _cut(packed: NDArray[np.uint64], rows: _Rows) -> Any:
         if last or total[place + 1] - spent > BATCH_SHINGLES:
             yield begin, end
             begin, spent = end, int(total[place])
-
-
-@njit
-def _find_root(parent: Any, node: int) -> int:
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node
-
-
-@njit(nogil=True, cache=True)
-def _find_roots(parent: Any) -> Any:
-    out = np.empty(parent.size, dtype=np.int64)
-    for node in range(parent.size):
-        out[node] = _find_root(parent, node)
-    return out
 
 
 def list_remembered(folder: Path) -> list[str]:
