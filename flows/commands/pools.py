@@ -8,6 +8,11 @@ from typing import Any
 import click
 
 from flows.options import JSON, show_example
+from schemas.errors import AssayError
+
+
+class RayMissing(AssayError):
+    """What scales out is not installed."""
 
 
 @click.command(epilog=show_example("assay clean pool/ --out cleaned/ --against gsm8k.jsonl --kept"))
@@ -43,48 +48,61 @@ def clean(
     its reason for each row that is not kept. Run again on a pool that has grown it reads what is
     new; killed, it goes on.
     """
-    from flows.console import Console, print_json
+    from flows.console import print_json
+
+    wanted, mix, seed = _read_recipe(recipe, near, against)
+    choice = {"mix": mix, "seed": seed, "kept": kept}
+    row = (
+        _clean_here(pool, out, wanted, choice)
+        if ray is None
+        else _clean_on_ray(ray, pool, out, wanted, choice)
+    )
+    if as_json:
+        print_json(row)
+    else:
+        _show(row, out)
+
+
+def _clean_here(pool: Path, out: Path, wanted: dict[str, Any], choice: Any) -> dict[str, Any]:
+    from flows.console import Console
     from pipelines.clean.bulk.clean import clean_pool
+    from pipelines.clean.bulk.planning import make_plan
     from pipelines.lake.run import new_run
 
     console = Console()
     run = new_run(tell=console.tell, progress=console.progress)
-    plan, mix, seed = _make_plan(recipe, near, against)
-    sketch = None
-    if ray is not None:
-        from pipelines.clean.bulk.ray import sketch_on_ray
-
-        sketch = sketch_on_ray(ray)
-    row = clean_pool(
-        pool, out, plan, run, mix=mix, seed=seed, kept=kept, sketch=sketch
-    ).to_json()  # fmt: skip
-    if as_json:
-        print_json(row)
-        return
-    _show(row, out)
+    return clean_pool(pool, out, make_plan(**wanted), run, **choice).to_json()
 
 
-def _make_plan(recipe: str | None, near: float | None, against: tuple[str, ...]) -> Any:
-    """The plan, the mix and the seed."""
-    from pipelines.clean.bulk.sketch import Plan
-    from pipelines.clean.contamination import gather_references
-    from pipelines.clean.evaluation_sets import read_evaluation_set
+def _clean_on_ray(
+    address: str, pool: Path, out: Path, wanted: dict[str, Any], choice: Any
+) -> dict[str, Any]:
+    from flows.settings import borrow_server, prepare_prefect
+
+    prepare_prefect()
+    with borrow_server() as use_server:
+        try:
+            from flows.pools import clean_on_ray
+        except ImportError as error:
+            raise RayMissing(f"{error}: pip install 'assay[ray]'") from error
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        with temporary_settings({PREFECT_API_URL: use_server()}):
+            return clean_on_ray(address, pool, out, wanted, **choice)
+
+
+def _read_recipe(recipe: str | None, near: float | None, against: tuple[str, ...]) -> Any:
+    """The arguments of `make_plan`, the mix and the seed."""
+    if recipe is None:
+        return {"similarity": near or 0.8, "against": list(against)}, None, 0
     from pipelines.steps import find_recipe
 
-    parsed, base = find_recipe(recipe) if recipe else (None, None)
-    spec = parsed.clean if parsed else None
-    similarity = near or (spec.near_duplicate_similarity if spec else 0.8)
-    least = {"exact": 1.0, "13gram": 0.0}
-    named = list(against)
-    if spec and spec.decontaminate and not named:
-        from pipelines.clean.decontaminate import list_shares
-
-        named, least = list(spec.decontaminate.against), list_shares(spec.decontaminate)
-    references = (
-        gather_references([read_evaluation_set(place, base) for place in named]) if named else None
-    )
-    plan = Plan(similarity, references, least if references else {})
-    return plan, parsed.mix if parsed else None, parsed.seed if parsed else 0
+    parsed, _ = find_recipe(recipe)
+    wanted: dict[str, Any] = {
+        "similarity": near or parsed.clean.near_duplicate_similarity,
+        "against": list(against),
+    }
+    return wanted, parsed.mix, parsed.seed
 
 
 def _show(row: dict[str, Any], out: Path) -> None:
