@@ -66,11 +66,16 @@ def clean_on_ray(
 
 
 def _make_runner(address: str) -> RayTaskRunner[Any]:
+    settings: dict[str, Any] = {"log_to_driver": False}
+    if address == LOCAL or address.startswith("127."):
+        settings["_node_ip_address"] = (
+            "127.0.0.1"  # else Ray looks for this machine's other address
+        )
     if address != LOCAL:
-        return RayTaskRunner(address=address)
-    quiet = {"include_dashboard": False, "log_to_driver": False, "_node_ip_address": "127.0.0.1"}
+        return RayTaskRunner(address=address, init_kwargs=settings)
     paths = {"PYTHONPATH": ":".join(path for path in sys.path if path)}
-    return RayTaskRunner(init_kwargs={**quiet, "runtime_env": {"env_vars": paths}})
+    settings |= {"include_dashboard": False, "runtime_env": {"env_vars": paths}}
+    return RayTaskRunner(init_kwargs=settings)
 
 
 def _sketch_with(wanted: str) -> Any:
