@@ -44,7 +44,7 @@ test: lint browser ## everything but the soak
 bench: setup ## measured ratios, side by side in one run
 	$(BIN)/python -m benchmarks.orchestration --vllm
 
-soak: setup ## twenty kills
+soak: setup ## long tests: twenty kills, three people replayed
 	$(PYTEST) -n 2 -m soak
 
 lock: ## write a lock file from an environment: make lock NAME=vllm FROM=path/to/python

@@ -32,11 +32,10 @@ def assay() -> None:
 
 
 for command in (
-    run.run, pools.clean, data.import_, *stages.COMMANDS, measuring.reliability, rubric.rubric,
-    people.review, shipping.publish, shipping.versions, shipping.diff, shipping.explain,
-    shipping.export,
-    shipping.train, shipping.exam, shipping.report, services.up, services.down, services.status,
-    services.deploy, services.doctor,
+    run.run, data.import_, pools.clean, *stages.COMMANDS, measuring.reliability, measuring.bias,
+    rubric.rubric, people.review, shipping.publish, shipping.versions, shipping.diff, shipping.explain,
+    shipping.export, shipping.train, shipping.exam, shipping.report, services.up, services.down,
+    services.status, services.deploy, services.doctor,
 ):  # fmt: skip
     assay.add_command(command)
 

@@ -15,9 +15,12 @@ from annotators.rubrics.rubric import Criterion, load_rubric
 from engines.assets import AssetMissing, find_asset
 from pipelines.clean.dedup import dedup_prompts
 from pipelines.clean.filters import filter_pairs
+from pipelines.clean.matching import match_lengths
 from pipelines.clean.mix import mix_pairs
+from pipelines.clean.quality import apply_rules, frame_pairs
 from pipelines.clean.repeats import drop_repeats
 from pipelines.clean.responses import filter_responses
+from pipelines.clean.rules.table import Kind
 from pipelines.clean.splits import split_prompts
 from pipelines.label.describing import describe_pairs
 from pipelines.label.judging import judge_pairs
@@ -135,16 +138,29 @@ def _filter(work: Work, limit: int | None) -> StageSummary:
     )
 
 
+def _check(kind: Kind) -> Callable[[Work, int | None], StageSummary]:
+    return lambda work, _: apply_rules(
+        work.lake, work.run, work.recipe, kind, work.look().frame(kind)
+    )
+
+
+def _match(work: Work, limit: int | None) -> StageSummary:
+    view = work.look()
+    return match_lengths(work.lake, work.run, work.recipe, frame_pairs(view.mixed, view.rollouts))
+
+
 STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
     "import": _import_pools,
     "synthesise": lambda w, _: synthesise(w.lake, w.run, w.recipe),
     "grow": _grow,
     "dedup": lambda w, _: dedup_prompts(w.lake, w.run, w.recipe, w.look().pool),
     "split": lambda w, _: split_prompts(w.lake, w.run, w.recipe, w.look().distinct),
+    "quality_prompts": _check("prompt"),
     "rollouts": _roll_out,
     "filter_responses": lambda w, _: filter_responses(
         w.lake, w.run, w.recipe, w.look().all_rollouts
     ),
+    "quality_responses": _check("response"),
     "repeats": _drop_repeats,
     "verify": _verify,
     "signals": _signal,
@@ -153,20 +169,25 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
     "label": lambda w, _: label_pairs(w.lake, w.run, w.recipe, w.look().labels),
     "review_queue": lambda w, _: queue_reviews(w.lake, w.run, w.look()),
     "filter": _filter,
+    "quality_pairs": _check("pair"),
     "mix": lambda w, _: mix_pairs(w.lake, w.run, w.recipe, w.look().mixable),
+    "match": _match,
 }
 FRAMES = (
-    "pool", "distinct", "prompts", "all_rollouts", "usable_rollouts", "rollouts",
-    "variants", "pairs", "labels", "labelled", "clean", "mixable", "mixed",
+    "pool", "distinct", "assigned", "prompts", "all_rollouts", "whole_rollouts", "usable_rollouts",
+    "rollouts", "variants", "pairs", "labels", "labelled", "unrepeated", "clean", "mixable",
+    "mixed", "matched",
 )  # fmt: skip
 FIRST_CHANGED = {
     "import": "pool",
     "synthesise": "pool",
     "grow": "pool",
     "dedup": "distinct",
-    "split": "prompts",
+    "split": "assigned",
+    "quality_prompts": "prompts",
     "rollouts": "all_rollouts",
-    "filter_responses": "usable_rollouts",
+    "filter_responses": "whole_rollouts",
+    "quality_responses": "usable_rollouts",
     "repeats": "rollouts",
     "verify": "pairs",
     "signals": "labels",
@@ -174,14 +195,16 @@ FIRST_CHANGED = {
     "judge": "labels",
     "label": "labels",
     "review_queue": "labels",
-    "filter": "clean",
+    "filter": "unrepeated",
+    "quality_pairs": "clean",
     "mix": "mixed",
+    "match": "matched",
 }
 SETTLING_TRIES = 3
 CALL_STEPS = ("grow", "rollouts", "signals", "attributes", "judge")
 SETTLING_STEPS = (
-    "dedup", "split", "filter_responses", "repeats", "verify", "label", "review_queue", "filter",
-    "mix",
+    "dedup", "split", "quality_prompts", "filter_responses", "quality_responses", "repeats",
+    "verify", "label", "review_queue", "filter", "quality_pairs", "mix", "match",
 )  # fmt: skip
 """What follows from the recipe and the lake as it is: no new prompt, no model call."""
 

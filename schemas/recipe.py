@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from schemas.cleaning import BiasSpec, QualitySpec
 from schemas.errors import AssayError
 from schemas.ids import make_id
 from schemas.mixing import MixSpec
@@ -156,7 +157,7 @@ class CutOffSpec(Part):
 
 class CleanSpec(Part):
     """What cleaning removes. Lengths are in characters. With `cut_off`, pairs that differ only
-    beyond a trainer's window."""
+    beyond a trainer's window; `quality` and `bias` are in `schemas.cleaning`."""
 
     near_duplicate_similarity: Annotated[float, Field(gt=0, le=1)] = 0.8
     min_response_chars: Annotated[int, Field(ge=0)] = 1
@@ -164,6 +165,8 @@ class CleanSpec(Part):
     drop_truncated: bool = True
     drop_refusals: bool = False
     cut_off: CutOffSpec | None = None
+    quality: QualitySpec = QualitySpec()
+    bias: BiasSpec = BiasSpec()
 
 
 class SplitSpec(Part):
