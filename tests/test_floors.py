@@ -107,7 +107,9 @@ def test_only_label_and_view_know_one_another() -> None:
 def test_every_import_is_of_a_declared_dependency() -> None:
     """What comes along with something else today may stay away tomorrow."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
+    extras = project["optional-dependencies"].values()
+    named = [*project["dependencies"], *(text for extra in extras for text in extra)]
+    declared = {canonicalize_name(Requirement(text).name) for text in named}
     providers = importlib.metadata.packages_distributions()
     for file in (file for floor in FLOORS for file in list_files(floor)):
         for top in {name.split(".")[0] for name in imported_modules(file)}:

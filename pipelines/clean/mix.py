@@ -9,6 +9,7 @@ what it counts for.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ from schemas.recipe import Recipe
 STAGE = "mix"
 RULES = 3
 STRATUM, CLUSTER, POLICY = "stratum", "cluster", "policy"
+TAKEN, OVER_TOTAL = -1, -2  # as `kernels.filling` says
 UNNAMED = (STRATUM, CLUSTER, POLICY)  # no recipe names the members of these
 Report = dict[str, dict[str, dict[str, Any]]]
 
@@ -38,8 +40,8 @@ class Counted:
 
     kind: str
     codes: NDArray[np.int32]
-    names: list[str]
-    limits: list[int]
+    names: Sequence[Any] | pl.Series
+    limits: NDArray[np.int64]
 
 
 def mix_pairs(lake: Lake, run: Run, recipe: Recipe, pairs: pl.DataFrame) -> StageSummary:
@@ -97,30 +99,22 @@ def choose_pairs(pairs: pl.DataFrame, mix: MixSpec, seed: int) -> tuple[pl.DataF
         pair_id, rule, reason of those left out, sorted; and the report: kind -> name -> wanted,
         got, available (the pairs there were).
     """
+    from pipelines.clean.kernels.filling import scatter_ids
+    from pipelines.clean.kernels.words import read_texts
+
     pairs = pairs.sort("pair_id")
     total = mix.total if mix.total is not None else len(pairs)
-    counted = _list_counted(pairs, mix, total)
-    outcome, reached = choose_rows(pairs["pair_id"], counted, total, seed)
-    columns = [(part, column) for part in counted for column in range(part.codes.shape[1])]
+    counted = list_counted(pairs, mix, total)
+    texts = read_texts(pairs["pair_id"])
+    places = scatter_ids(texts.data, texts.starts, texts.ends, seed)
+    outcome, reached = choose_rows(places, counted, total)
     report: Report = {kind: {} for kind in ("category", "source")}
     for part, got in zip(counted, reached, strict=True):
         if part.kind not in (CLUSTER, POLICY):
-            available = np.bincount(part.codes[part.codes >= 0], minlength=len(part.names))
-            report[part.kind] = {
-                name: {"wanted": limit, "got": int(got[i]), "available": int(available[i])}
-                for i, (name, limit) in enumerate(zip(part.names, part.limits, strict=True))
-            }
-    reasons = []
-    left = np.flatnonzero(outcome != -1)
-    for row, column in zip(left.tolist(), outcome[left].tolist(), strict=True):
-        if column < 0:
-            reasons.append(("over_total", f"the total of {total} pairs is reached"))
-            continue
-        part, among = columns[column]
-        code = part.codes[row, among]
-        rule = part.kind if part.kind in UNNAMED else f"quota_{part.kind}"
-        reason = f"{part.kind} {part.names[code]} has its {part.limits[code]} pairs"
-        reasons.append((f"over_{rule}", reason))
+            report[part.kind] = report_counted(part, got)
+    left = np.flatnonzero(outcome != TAKEN)
+    described = describe_full(counted, outcome[left], total)
+    reasons = [described[counter] for counter in outcome[left].tolist()]
     dropped = pl.DataFrame(
         {
             "pair_id": pairs["pair_id"].gather(left),
@@ -131,60 +125,86 @@ def choose_pairs(pairs: pl.DataFrame, mix: MixSpec, seed: int) -> tuple[pl.DataF
     return dropped, report
 
 
+def describe_full(
+    counted: Sequence[Counted], outcome: NDArray[np.int32], total: int
+) -> dict[int, tuple[str, str]]:
+    """What `choose_rows` says of rows that were left out -> rule, reason."""
+    found = {OVER_TOTAL: ("over_total", f"the total of {total} pairs is reached")}
+    ends = np.cumsum([len(part.limits) for part in counted])
+    for counter in np.unique(outcome[outcome >= 0]).tolist():
+        place = int(np.searchsorted(ends, counter, side="right"))
+        part = counted[place]
+        code = counter - (int(ends[place - 1]) if place else 0)
+        rule = f"over_{part.kind}" if part.kind in UNNAMED else f"over_quota_{part.kind}"
+        reason = f"{part.kind} {part.names[code]} has its {part.limits[code]} pairs"
+        found[counter] = (rule, reason)
+    return found
+
+
+def report_counted(part: Counted, got: NDArray[np.int64]) -> dict[str, dict[str, Any]]:
+    """name -> wanted, got, available."""
+    available = np.bincount(part.codes[part.codes >= 0], minlength=len(part.names))
+    return {
+        str(name): {"wanted": int(limit), "got": int(got[i]), "available": int(available[i])}
+        for i, (name, limit) in enumerate(zip(part.names, part.limits, strict=True))
+    }
+
+
 def choose_rows(
-    ids: pl.Series, counted: list[Counted], total: int, seed: int
-) -> tuple[NDArray[np.int8], list[NDArray[np.int64]]]:
-    """The same on bare columns: for each row -1 where it is taken, -2 where the total was reached,
-    else the column (over all of `counted`) whose counter was full; and what the counters reached.
+    places: NDArray[np.uint64], counted: Sequence[Counted], total: int
+) -> tuple[NDArray[np.int32], list[NDArray[np.int64]]]:
+    """The same on bare columns: for each row `TAKEN`, `OVER_TOTAL` or the counter that was full
+    (they are numbered over all of `counted`); and what the counters reached.
 
     Args:
-        ids: (n,), sorted.
-        counted: what rows count for. Those of quotas come first in the order where they name a row.
+        places: (n,): the order of the rows (`kernels.filling.scatter_ids`), the least first.
+        counted: what rows count for. Those that a quota names come before all others.
     """
-    if not counted and total >= len(ids):
-        return np.full(len(ids), -1, dtype=np.int8), []
-    from pipelines.clean.kernels.filling import fill, scatter
-    from pipelines.clean.kernels.words import read_texts
+    from pipelines.clean.kernels.filling import fill
 
-    texts = read_texts(ids)
-    places = scatter(texts.data, texts.starts, texts.ends, seed)
-    named = np.zeros(len(ids), dtype=bool)
-    columns, limits = [np.full((len(ids), 1), -1, dtype=np.int32)], []
+    if not counted and total >= len(places):
+        return np.full(len(places), TAKEN, dtype=np.int32), []
+    named = np.zeros(len(places), dtype=bool)
+    columns, offset = [np.full((len(places), 1), -1, dtype=np.int32)], 0
     for part in counted:
-        columns.append(np.where(part.codes >= 0, part.codes + len(limits), -1).astype(np.int32))
-        limits += part.limits
+        columns.append(np.where(part.codes >= 0, part.codes + offset, -1).astype(np.int32))
+        offset += len(part.limits)
         if part.kind not in UNNAMED:
             named |= (part.codes >= 0).any(axis=1)
     counters = np.ascontiguousarray(np.hstack(columns[1:] or columns))
-    order = np.lexsort((places, ~named))
-    outcome, reached = fill(order, counters, np.array(limits, dtype=np.int64), total)
+    limits = np.concatenate([np.zeros(0, np.int64), *(part.limits for part in counted)])
+    last = (~named).astype(np.uint64) << np.uint64(63)
+    order = np.argsort((places >> np.uint64(1)) | last, stable=True)
+    outcome, reached = fill(order, counters, limits, total)
     ends = np.cumsum([len(part.limits) for part in counted])
     return outcome, np.split(reached, ends[:-1]) if counted else []
 
 
-def _list_counted(pairs: pl.DataFrame, mix: MixSpec, total: int) -> list[Counted]:
+def list_counted(pairs: pl.DataFrame, mix: MixSpec, total: int) -> list[Counted]:
+    """What pairs count for under a mix: quotas, strata, clusters and policies."""
     counted = []
     for axis, shares in mix.quotas.items():
         if shares:
             names = list(shares)
-            limits = [_count(share, total) for share in shares.values()]
+            limits = np.array([_count(share, total) for share in shares.values()], dtype=np.int64)
             counted.append(Counted(axis, _code(pairs[axis], names), names, limits))
     if mix.balance:
-        keys = pl.concat_str([pl.col(axis).fill_null(UNKNOWN) for axis in mix.balance],
-                             separator=" × ")  # fmt: skip
+        keys = pl.concat_str([pl.col(axis).cast(pl.String).fill_null(UNKNOWN)
+                              for axis in mix.balance], separator=" × ")  # fmt: skip
         strata = pairs.select(keys).to_series()
         sizes = strata.value_counts(name="size").sort(strata.name)
         names = sizes[strata.name].to_list()
-        limits = share_out(sizes["size"].to_numpy(), total, mix.temperature).tolist()
+        limits = share_out(sizes["size"].to_numpy(), total, mix.temperature)
         counted.append(Counted(STRATUM, _code(strata, names), names, limits))
     if mix.per_cluster is not None:
         clusters = pairs["cluster_id"]
-        names = clusters.drop_nulls().unique().sort().to_list()
-        limits = [mix.per_cluster] * len(names)
-        counted.append(Counted(CLUSTER, _code(clusters, names), names, limits))
+        codes = (clusters.rank("dense").cast(pl.Int32) - 1).fill_null(-1).to_numpy()
+        names = clusters.drop_nulls().unique().sort()
+        limits = np.full(len(names), mix.per_cluster, dtype=np.int64)
+        counted.append(Counted(CLUSTER, codes.reshape(-1, 1), names, limits))
     if mix.per_policy is not None:
         names = pairs["policies"].explode(empty_as_null=True).drop_nulls().unique().sort().to_list()
-        limits = [mix.per_policy] * len(names)
+        limits = np.full(len(names), mix.per_policy, dtype=np.int64)
         codes = [_code(pairs["policies"].list.get(i, null_on_oob=True), names)
                  for i in range(max(1, pairs["policies"].list.len().max() or 0))]  # fmt: skip
         counted.append(Counted(POLICY, np.hstack(codes), names, limits))

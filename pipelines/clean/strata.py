@@ -49,17 +49,20 @@ def add_strata(
             named = chars.rename({"response_id": f"{side}_id", "chars": f"{side}_chars"})
             found = found.join(named, on=f"{side}_id", how="left", maintain_order="left")
         longer = pl.max_horizontal("chosen_chars", "rejected_chars").fill_null(0)
-        found = found.with_columns(
-            length=longer.cut(list(mix.length_bounds), labels=list(LENGTHS), left_closed=True).cast(
-                pl.String
-            )
-        ).drop("chosen_chars", "rejected_chars")
+        found = found.with_columns(cut_lengths(longer, mix)).drop("chosen_chars", "rejected_chars")
     if mix.per_cluster is not None:
         clusters = prompts.select("prompt_id", "cluster_id").unique("prompt_id")
         found = found.join(clusters, on="prompt_id", how="left", maintain_order="left")
     if mix.per_policy is not None:
         found = _add_policies(found, rollouts)
     return found
+
+
+def cut_lengths(chars: pl.Expr, mix: MixSpec) -> pl.Expr:
+    """`length`: short, medium or long, by characters and the mix's bounds."""
+    bounds = [float(bound) for bound in mix.length_bounds]
+    cut = chars.cast(pl.Float64).cut(bounds, labels=list(LENGTHS), left_closed=True)
+    return cut.cast(pl.String).alias("length")
 
 
 def _add_policies(pairs: pl.DataFrame, rollouts: pl.DataFrame) -> pl.DataFrame:

@@ -22,7 +22,7 @@ def _mix(value: np.uint64) -> np.uint64:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def scatter(
+def scatter_ids(
     data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64], seed: int
 ) -> NDArray[np.uint64]:
     """A place in [0, 2^64) for each id, that follows from its bytes and the seed alone (FNV-1a,
@@ -38,12 +38,22 @@ def scatter(
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def scatter_keys(keys: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
+    """The same for ids that are hashes already, (n, 2) uint64."""
+    places = np.empty(len(keys), dtype=np.uint64)
+    first = _mix(np.uint64(seed) + _GOLDEN)
+    for row in range(len(keys)):
+        places[row] = _mix(_mix(keys[row, 0] ^ first) ^ keys[row, 1])
+    return places
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def fill(
     order: NDArray[np.int64],
     counters: NDArray[np.int32],
     limits: NDArray[np.int64],
     total: int,
-) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Take rows in `order` while there is room.
 
     Args:
@@ -53,10 +63,10 @@ def fill(
         total: the most rows.
 
     Returns:
-        For each row `TAKEN`, `OVER_TOTAL` or the column of the first counter that was full; and
-        what each counter reached.
+        For each row `TAKEN`, `OVER_TOTAL` or the first counter that was full; and what each counter
+        reached.
     """
-    outcome = np.empty(len(counters), dtype=np.int8)
+    outcome = np.empty(len(counters), dtype=np.int32)
     reached = np.zeros(len(limits), dtype=np.int64)
     taken = 0
     for place in range(len(order)):
@@ -65,7 +75,7 @@ def fill(
         for column in range(counters.shape[1]):
             counter = counters[row, column]
             if counter >= 0 and reached[counter] >= limits[counter]:
-                full = column
+                full = counter
                 break
         if full == TAKEN and taken >= total:
             full = OVER_TOTAL

@@ -74,7 +74,7 @@ def join_near(
         packed.sort()
         state[:] = 0
         while state[0] < len(packed):
-            _join_buckets(
+            join_buckets(
                 packed, following, pool.leads, shingles, starts, ends, pool.similarity, parent,
                 value, table, state,
             )  # fmt: skip
@@ -104,7 +104,7 @@ def _pick_shared(keys: Any, places: Any, slots: Any) -> Any:
 
 
 @njit(nogil=True, cache=True)
-def _join_buckets(
+def join_buckets(
     packed: Any, following: Any, leads: Any, shingles: Any, starts: Any, ends: Any,
     similarity: float, parent: Any, value: Any, table: Any, state: Any,
 ) -> None:  # fmt: skip
@@ -146,7 +146,7 @@ def _compare(
     value: Any, table: Any, state: Any,
 ) -> int:  # fmt: skip
     """Join two places whose shingles are near enough; how many shingles were looked at."""
-    left, right = _find_root(parent, one), _find_root(parent, two)
+    left, right = find_root(parent, one), find_root(parent, two)
     if left == right:
         return 0
     found = _measure(shingles[starts[one] : ends[one]], shingles[starts[two] : ends[two]], table)
@@ -194,7 +194,7 @@ def _measure(one: Any, two: Any, table: Any) -> float:
 
 
 @njit
-def _find_root(parent: Any, node: int) -> int:
+def find_root(parent: Any, node: int) -> int:
     while parent[node] != node:
         parent[node] = parent[parent[node]]
         node = parent[node]
@@ -204,4 +204,4 @@ def _find_root(parent: Any, node: int) -> int:
 @njit(nogil=True, cache=True)
 def find_roots(parent: Any) -> Any:
     """The root of each place's tree."""
-    return np.array([_find_root(parent, node) for node in range(parent.size)])
+    return np.array([find_root(parent, node) for node in range(parent.size)])

@@ -1,0 +1,308 @@
+"""Near-duplicates among the rows of many sketches, with what was found before.
+
+Of rows with one key the first in the order of the parts goes through the bands, one band at a time
+(see `pipelines.clean.kernels.bands` for the rule). What is kept between runs is the forest of the
+clusters: rows that were compared before are not compared again. When parts are added, a band is
+scanned for the keys that the new rows have, through a bitmap that fits the processor's cache, and
+only what passes is sorted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from pipelines.clean.bulk.sketch import Sketch
+from pipelines.clean.kernels.exact import group_exact
+from pipelines.clean.kernels.joining import find_root, find_roots, join_buckets
+
+FILTER_BITS = 24
+BATCH_SHINGLES = 2**25
+STATE = "clusters.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """Of n rows, in the order of the sketches.
+
+    Columns: lead (int64), the first row with the same key; root (int64), the same for all rows of a
+    cluster; value (float32), the similarity with which the lead was found near another, 0 if none.
+    """
+
+    lead: NDArray[np.int64]
+    root: NDArray[np.int64]
+    value: NDArray[np.float32]
+
+
+def cluster_rows(sketches: Sequence[Sketch], similarity: float, folder: Path) -> Clusters:
+    """Cluster the rows of `sketches`, starting from what `folder` remembers of the first of them.
+
+    Args:
+        folder: where the forest is kept. It is used where it speaks of exactly the parts that come
+            first here, under this similarity, and replaced by what is found now.
+    """
+    counts = np.array([sketch.part.rows for sketch in sketches], dtype=np.int64)
+    begins = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    total = int(begins[-1])
+    lead = _find_leads(sketches, total)
+    parent = np.arange(total, dtype=np.int32)
+    value = np.zeros(total, dtype=np.float32)
+    known = _restore(folder, sketches, similarity, parent, value)
+    usable = np.concatenate([np.zeros(0, bool), *(_load_usable(s) for s in sketches)])
+    chosen = np.flatnonzero((lead == np.arange(total)) & usable)
+    fresh = chosen >= known
+    starts, ends = np.zeros((2, total), dtype=np.int64)
+    rows = _Rows(sketches, begins, starts, ends, np.arange(total))
+    while fresh.any():
+        before = find_roots(parent)[chosen]
+        joined, crowded = _join(rows, chosen, fresh, similarity, parent, value)
+        if not (joined and crowded):
+            break
+        roots = find_roots(parent)
+        changed = np.zeros(total, dtype=bool)
+        changed[roots[chosen][roots[chosen] != before]] = True
+        chosen = np.unique(roots[chosen])
+        fresh = changed[chosen]
+    roots = find_roots(parent).astype(np.int64)
+    _remember(folder, sketches, similarity, parent, value)
+    return Clusters(lead, roots[lead], value)
+
+
+def _find_leads(sketches: Sequence[Sketch], total: int) -> NDArray[np.int64]:
+    keys = np.empty((total, 2), dtype=np.uint64)
+    at = 0
+    for sketch in sketches:
+        part = sketch.load("item_keys")
+        keys[at : at + len(part)] = part
+        at += len(part)
+    order, starts = group_exact(keys)
+    lead = np.empty(total, dtype=np.int64)
+    if total:
+        first = np.minimum.reduceat(order, starts)
+        lead[order] = np.repeat(first, np.diff(np.append(starts, total)))
+    return lead
+
+
+def _load_usable(sketch: Sketch) -> NDArray[np.bool_]:
+    return (sketch.read_facts("fault")["fault"].to_numpy() == 0) & ~sketch.load("same")
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Where rows lie: in which sketch, and in the batch of shingles in memory from `starts` to
+    `ends` (written anew for each batch). `own` is 0, 1, 2 …: a row stands for itself."""
+
+    sketches: Sequence[Sketch]
+    begins: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    own: NDArray[np.int64]
+
+    def read_band(self, band: int) -> NDArray[np.uint32]:
+        parts = [np.zeros(0, np.uint32), *(s.load("bands")[band] for s in self.sketches)]
+        return np.concatenate(parts)
+
+    def measure(self, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many shingles each of these rows (ascending) has."""
+        sizes = np.empty(len(wanted), dtype=np.int64)
+        for sketch, mine, rows in self._split(wanted):
+            ends = sketch.load("ends")
+            sizes[mine] = ends[rows] - np.where(rows > 0, ends[rows - 1], 0)
+        return sizes
+
+    def gather(self, wanted: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """The shingles of these rows (ascending), whose starts and ends are set."""
+        pieces = [np.zeros(0, dtype=np.uint32)]
+        at = 0
+        for sketch, mine, rows in self._split(wanted):
+            ends = np.asarray(sketch.load("ends"))
+            stops = ends[rows]
+            begins = np.where(rows > 0, ends[np.maximum(rows - 1, 0)], 0)
+            sizes = stops - begins
+            places = at + np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+            self.starts[wanted[mine]], self.ends[wanted[mine]] = places[:-1], places[1:]
+            pieces.append(_take(sketch.load("shingles"), begins, sizes))
+            at = int(places[-1])
+        return np.concatenate(pieces)
+
+    def _split(self, wanted: NDArray[np.int64]) -> Any:
+        cuts = np.searchsorted(wanted, self.begins)
+        for number, sketch in enumerate(self.sketches):
+            mine = slice(int(cuts[number]), int(cuts[number + 1]))
+            if mine.start < mine.stop:
+                yield sketch, mine, wanted[mine] - self.begins[number]
+
+
+@njit(nogil=True, cache=True)
+def _take(values: Any, begins: Any, sizes: Any) -> Any:
+    out = np.empty(sizes.sum(), dtype=np.uint32)
+    at = 0
+    for row in range(begins.size):
+        for i in range(sizes[row]):
+            out[at] = values[begins[row] + i]
+            at += 1
+    return out
+
+
+def _join(
+    rows: _Rows,
+    chosen: NDArray[np.int64],
+    fresh: NDArray[np.bool_],
+    similarity: float,
+    parent: NDArray[np.int32],
+    value: NDArray[np.float32],
+) -> tuple[int, bool]:
+    """Join the `chosen` rows that are near, where one of the two is `fresh`."""
+    bands = rows.sketches[0].load("bands").shape[0]
+    everything = bool(fresh.all())
+    keys = rows.read_band(0)
+    joined, crowded = 0, False
+    state = np.zeros(3, dtype=np.int64)
+    for band in range(bands):
+        mine = keys[chosen]
+        if everything:
+            picked = chosen
+        else:
+            picked = chosen[_pass_filter(mine, fresh)]
+            mine = keys[picked]
+        packed = (mine.astype(np.uint64) << np.uint64(32)) | picked.astype(np.uint64)
+        packed.sort()
+        following = rows.read_band((band + 1) % bands)
+        packed = packed[_find_open(packed, parent)]
+        for begin, stop in _cut(packed, rows):
+            part = packed[begin:stop]
+            members = np.sort((part & np.uint64(0xFFFFFFFF)).astype(np.int64))
+            shingles = rows.gather(members)
+            most = int((rows.ends[members] - rows.starts[members]).max(initial=1))
+            table = np.zeros(max(64, 1 << int(4 * most - 1).bit_length()), dtype=np.uint64)
+            state[:] = 0
+            while state[0] < len(part):
+                join_buckets(
+                    part, following, rows.own, shingles, rows.starts, rows.ends, similarity, parent,
+                    value, table, state,
+                )  # fmt: skip
+            joined, crowded = joined + int(state[1]), crowded or bool(state[2])
+        keys = following
+    return joined, crowded
+
+
+@njit(nogil=True, cache=True)
+def _pass_filter(keys: Any, fresh: Any) -> Any:
+    """The places whose key may be that of a fresh one: those themselves, and few others."""
+    shift, six, low = np.uint32(32 - FILTER_BITS), np.uint32(6), np.uint32(63)
+    bits = np.zeros(1 << (FILTER_BITS - 6), dtype=np.uint64)
+    for i in range(keys.size):
+        if fresh[i]:
+            mark = keys[i] >> shift
+            bits[mark >> six] |= np.uint64(1) << np.uint64(mark & low)
+    out = np.empty(keys.size, dtype=np.int64)
+    count = 0
+    for i in range(keys.size):
+        mark = keys[i] >> shift
+        if bits[mark >> six] >> np.uint64(mark & low) & np.uint64(1):
+            out[count] = i
+            count += 1
+    return out[:count]
+
+
+@njit(nogil=True, cache=True)
+def _find_open(packed: Any, parent: Any) -> Any:
+    """The places of buckets whose rows are not all in one cluster already."""
+    out = np.empty(packed.size, dtype=np.int64)
+    count, begin = 0, 0
+    high, low = np.uint64(32), np.uint64(0xFFFFFFFF)
+    while begin < packed.size:
+        stop = begin + 1
+        key = packed[begin] >> high
+        while stop < packed.size and packed[stop] >> high == key:
+            stop += 1
+        if stop - begin > 1:
+            first = find_root(parent, np.int64(packed[begin] & low))
+            for i in range(begin + 1, stop):
+                if find_root(parent, np.int64(packed[i] & low)) != first:
+                    for place in range(begin, stop):
+                        out[count] = place
+                        count += 1
+                    break
+        begin = stop
+    return out[:count]
+
+
+def _cut(packed: NDArray[np.uint64], rows: _Rows) -> Any:
+    """Runs of whole buckets whose shingles fit in memory together."""
+    if not len(packed):
+        return
+    members = (packed & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    order = np.argsort(members)
+    sizes = np.empty(len(members), dtype=np.int64)
+    sizes[order] = rows.measure(members[order])
+    ends = np.flatnonzero(np.diff(packed >> np.uint64(32), append=np.uint64(2**63))) + 1
+    total = np.cumsum(sizes)[ends - 1]
+    begin = spent = 0
+    for place, end in enumerate(ends.tolist()):
+        last = place == len(ends) - 1
+        if last or total[place + 1] - spent > BATCH_SHINGLES:
+            yield begin, end
+            begin, spent = end, int(total[place])
+
+
+def list_remembered(folder: Path) -> list[str]:
+    """The keys of the parts that `folder` remembers, in their order."""
+    file = folder / STATE
+    return list(json.loads(file.read_text())["parts"]) if file.is_file() else []
+
+
+def _restore(
+    folder: Path,
+    sketches: Sequence[Sketch],
+    similarity: float,
+    parent: NDArray[np.int32],
+    value: NDArray[np.float32],
+) -> int:
+    """Take over the forest of the rows that were clustered before; how many those are."""
+    file = folder / STATE
+    if not file.is_file():
+        return 0
+    state = json.loads(file.read_text())
+    keys = [sketch.part.key for sketch in sketches]
+    if state["similarity"] != similarity or keys[: len(state["parts"])] != state["parts"]:
+        return 0
+    known = int(state["rows"])
+    parent[:known] = np.load(folder / state["parent"])
+    value[:known] = np.load(folder / state["value"])
+    return known
+
+
+def _remember(
+    folder: Path,
+    sketches: Sequence[Sketch],
+    similarity: float,
+    parent: NDArray[np.int32],
+    value: NDArray[np.float32],
+) -> None:
+    """Write the forest, and what it speaks of last, so that the two never disagree."""
+    folder.mkdir(parents=True, exist_ok=True)
+    old = folder / STATE
+    before = json.loads(old.read_text()) if old.is_file() else {}
+    number = int(before.get("number", 0)) + 1
+    names = {name: f"{name}-{number}.npy" for name in ("parent", "value")}
+    np.save(folder / names["parent"], parent)
+    np.save(folder / names["value"], value)
+    content = {
+        "number": number, "similarity": similarity, "rows": len(parent), **names,
+        "parts": [sketch.part.key for sketch in sketches],
+    }  # fmt: skip
+    draft = folder / f"{STATE}.draft"
+    draft.write_text(json.dumps(content))
+    os.replace(draft, old)
+    for name in ("parent", "value"):
+        if before.get(name):
+            (folder / before[name]).unlink(missing_ok=True)

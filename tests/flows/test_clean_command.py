@@ -1,0 +1,110 @@
+"""`assay clean`: its words, its numbers, and what a kill leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from flows.cli import assay
+from tests.pipelines.clean.bulk.pools import make_rows, read_decisions, write_pool
+
+
+def write_files(folder: Path, rows: int, files: int) -> Path:
+    made = make_rows(rows)
+    return write_pool(folder, [made[i::files] for i in range(files)])
+
+
+def start(*words: str, **more: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "clean", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more,
+    )  # fmt: skip
+
+
+def test_what_it_says_and_what_it_counts(tmp_path: Path) -> None:
+    pool = write_files(tmp_path / "pool", 200, 2)
+    words = ["clean", str(pool), "--out", str(tmp_path / "out"), "--near", "0.7"]
+    shown = CliRunner().invoke(assay, [*words, "--kept"])
+    assert shown.exit_code == 0, shown.output
+    assert "240 rows" in shown.output and "near_duplicate" in shown.output
+    assert "2 of 2 parts read" in shown.output
+    again = CliRunner().invoke(assay, [*words, "--json"])
+    row = json.loads(again.stdout)
+    assert {"rows_in", "kept", "dropped", "flipped", "to_review", "quarantined", "seconds"} <= set(
+        row
+    )
+    assert row["rows_in"] == 240 and row["sketched"] == 0
+    assert len(read_decisions(tmp_path / "out")) == 240 - row["kept"]
+
+
+def test_a_pool_that_is_not_there_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "nowhere.parquet"
+    ended = start(str(missing), "--out", str(tmp_path / "out"))
+    _, said = ended.communicate(timeout=60)
+    assert ended.returncode == 1
+    assert f"{missing}: no such file; check the path" in said
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(10, marks=pytest.mark.soak)])
+def test_killed_at_random_moments_it_ends_the_same(tmp_path: Path, kills: int) -> None:
+    pool = write_files(tmp_path / "pool", 4_000, 10)
+    words = ("--near", "0.7", "--kept", "--json")
+    whole = start(str(pool), "--out", str(tmp_path / "whole"), *words)
+    began = time.monotonic()
+    summary = json.loads(whole.communicate(timeout=300)[0])
+    takes = time.monotonic() - began
+    rng = random.Random(kills)
+    stopped = 0
+    for _ in range(kills):
+        process = start(str(pool), "--out", str(tmp_path / "killed"), *words)
+        time.sleep(rng.uniform(0.2, 0.9) * takes)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            stopped += 1
+        process.communicate()
+    assert stopped > 0
+    last = start(str(pool), "--out", str(tmp_path / "killed"), *words)
+    again = json.loads(last.communicate(timeout=300)[0])
+    assert read_decisions(tmp_path / "killed") == read_decisions(tmp_path / "whole")
+    for key in ("rows_in", "kept", "dropped", "quarantined"):
+        assert again[key] == summary[key]
+    left = [path for path in (tmp_path / "killed").rglob(".*-*") if path.is_dir()]
+    assert len(left) <= stopped  # drafts of a killed process, never taken for a sketch
+
+
+@pytest.mark.slow
+def test_workers_of_a_ray_cluster_come_to_the_same(tmp_path: Path) -> None:
+    cluster_utils = pytest.importorskip("ray.cluster_utils")
+    pool = write_files(tmp_path / "pool", 600, 6)
+    alone = start(str(pool), "--out", str(tmp_path / "alone"), "--near", "0.7", "--json")
+    expected = json.loads(alone.communicate(timeout=120)[0])
+    node = {"num_cpus": 2, "node_ip_address": "127.0.0.1", "object_store_memory": 80_000_000}
+    cluster = cluster_utils.Cluster(
+        initialize_head=True, head_node_args={**node, "include_dashboard": False}
+    )
+    try:
+        cluster.add_node(**node)
+        cluster.wait_for_nodes()
+        work = start(
+            str(pool), "--out", str(tmp_path / "ray"), "--near", "0.7", "--json",
+            "--ray", cluster.address,
+        )  # fmt: skip
+        out, said = work.communicate(timeout=200)
+        assert work.returncode == 0, said
+    finally:
+        cluster.shutdown()
+    found = json.loads(out)
+    assert found["sketched"] == 6
+    for key in ("rows_in", "kept", "dropped", "quarantined"):
+        assert found[key] == expected[key]
+    assert read_decisions(tmp_path / "ray") == read_decisions(tmp_path / "alone")
