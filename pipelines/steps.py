@@ -13,6 +13,7 @@ from pathlib import Path
 
 from annotators.rubrics.rubric import Criterion, load_rubric
 from engines.assets import AssetMissing, find_asset
+from pipelines.clean.decontaminate import decontaminate_prompts, decontaminate_responses
 from pipelines.clean.dedup import dedup_prompts
 from pipelines.clean.filters import filter_pairs
 from pipelines.clean.mix import mix_pairs
@@ -122,6 +123,18 @@ def _signal(work: Work, limit: int | None) -> StageSummary:
     return run_signals(work.lake, work.run, work.recipe, view.prompts, view.rollouts, limit)
 
 
+def _decontaminate(work: Work, limit: int | None) -> StageSummary:
+    distinct = work.look().distinct
+    return decontaminate_prompts(work.lake, work.run, work.recipe, work.base, distinct)
+
+
+def _decontaminate_responses(work: Work, limit: int | None) -> StageSummary:
+    view = work.look()
+    return decontaminate_responses(
+        work.lake, work.run, work.recipe, work.base, view.filtered, view.prompts
+    )
+
+
 def _filter(work: Work, limit: int | None) -> StageSummary:
     view = work.look()
     return filter_pairs(work.lake, work.run, view.labelled, view.prompts, view.rollouts)
@@ -132,11 +145,13 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
     "synthesise": lambda w, _: synthesise(w.lake, w.run, w.recipe),
     "grow": _grow,
     "dedup": lambda w, _: dedup_prompts(w.lake, w.run, w.recipe, w.look().pool),
-    "split": lambda w, _: split_prompts(w.lake, w.run, w.recipe, w.look().distinct),
+    "decontaminate": _decontaminate,
+    "split": lambda w, _: split_prompts(w.lake, w.run, w.recipe, w.look().uncontaminated),
     "rollouts": _roll_out,
     "filter_responses": lambda w, _: filter_responses(
         w.lake, w.run, w.recipe, w.look().all_rollouts
     ),
+    "decontaminate_responses": _decontaminate_responses,
     "verify": _verify,
     "signals": _signal,
     "attributes": _describe,
@@ -147,17 +162,19 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
     "mix": lambda w, _: mix_pairs(w.lake, w.run, w.recipe, w.look().clean),
 }
 FRAMES = (
-    "pool", "distinct", "prompts", "all_rollouts", "rollouts", "pairs", "labels", "labelled",
-    "clean", "mixed",
+    "pool", "distinct", "uncontaminated", "prompts", "all_rollouts", "filtered", "rollouts",
+    "pairs", "labels", "labelled", "clean", "mixed",
 )  # fmt: skip
 FIRST_CHANGED = {
     "import": "pool",
     "synthesise": "pool",
     "grow": "pool",
     "dedup": "distinct",
+    "decontaminate": "uncontaminated",
     "split": "prompts",
     "rollouts": "all_rollouts",
-    "filter_responses": "rollouts",
+    "filter_responses": "filtered",
+    "decontaminate_responses": "rollouts",
     "verify": "pairs",
     "signals": "labels",
     "attributes": "labels",
@@ -170,9 +187,12 @@ FIRST_CHANGED = {
 SETTLING_TRIES = 3
 CALL_STEPS = ("grow", "rollouts", "signals", "attributes", "judge")
 SETTLING_STEPS = (
-    "dedup", "split", "filter_responses", "verify", "label", "review_queue", "filter", "mix",
+    "dedup", "decontaminate", "split", "filter_responses", "decontaminate_responses", "verify",
+    "label", "review_queue", "filter", "mix",
 )  # fmt: skip
 """What follows from the recipe and the lake as it is: no new prompt, no model call."""
+DECONTAMINATING = ("decontaminate", "decontaminate_responses")
+"""Steps of recipes that name evaluation sets."""
 
 
 def run_step(work: Work, name: str, limit: int | None = None) -> StageSummary:
@@ -193,7 +213,8 @@ def publish_settled(work: Work, stages: Sequence[StageSummary]) -> Published:
         try:
             return publish_version(work.lake, work.run, work.look(), stages)
         except Unsettled:
-            again = {step: run_step(work, step) for step in SETTLING_STEPS}
+            skipped = () if work.recipe.clean.decontaminate else DECONTAMINATING
+            again = {step: run_step(work, step) for step in SETTLING_STEPS if step not in skipped}
             stages = [again.get(summary.stage, summary) for summary in stages]
     return publish_version(work.lake, work.run, work.look(), stages)
 

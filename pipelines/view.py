@@ -14,6 +14,11 @@ from pathlib import Path
 import polars as pl
 
 from annotators.talk import Judge
+from pipelines.clean.decontaminate import OF_RESPONSES, keep_uncontaminated
+from pipelines.clean.decontaminate import STAGE as DECONTAMINATE
+from pipelines.clean.decontaminate import keep_uncontaminated_responses as keep_clear
+from pipelines.clean.decontaminate import make_prompt_scope as make_contamination_scope
+from pipelines.clean.decontaminate import make_response_scope as make_clear_scope
 from pipelines.clean.dedup import STAGE as DEDUP
 from pipelines.clean.dedup import keep_distinct, make_dedup_scope
 from pipelines.clean.filters import STAGE as FILTER
@@ -53,9 +58,14 @@ class View:
         return keep_distinct(self.lake, self.recipe, self.pool)
 
     @cached_property
+    def uncontaminated(self) -> pl.DataFrame:
+        """The distinct prompts without those of the recipe's evaluation sets."""
+        return keep_uncontaminated(self.lake, self.recipe, self.base, self.distinct)
+
+    @cached_property
     def prompts(self) -> pl.DataFrame:
-        """The distinct prompts with `cluster_id` and `split`."""
-        return keep_split(self.lake, self.recipe, self.distinct)
+        """The uncontaminated prompts with `cluster_id` and `split`."""
+        return keep_split(self.lake, self.recipe, self.uncontaminated)
 
     @cached_property
     def all_rollouts(self) -> pl.DataFrame:
@@ -63,9 +73,14 @@ class View:
         return find_rollouts(self.lake, self.recipe, self.prompts)
 
     @cached_property
-    def rollouts(self) -> pl.DataFrame:
+    def filtered(self) -> pl.DataFrame:
         """The rollouts whose responses passed the cleaning."""
         return keep_responses(self.lake, self.recipe, self.all_rollouts)
+
+    @cached_property
+    def rollouts(self) -> pl.DataFrame:
+        """The filtered rollouts without those that hold a prompt of the evaluation sets."""
+        return keep_clear(self.lake, self.recipe, self.base, self.filtered)
 
     @cached_property
     def pairs(self) -> pl.DataFrame:
@@ -103,11 +118,16 @@ class View:
     @cached_property
     def scopes(self) -> dict[str, str]:
         """Stage -> the scope whose decisions apply to this view."""
-        return {
+        found = {
             DEDUP: make_dedup_scope(self.recipe, self.pool),
-            SPLIT: make_split_scope(self.recipe, self.distinct),
+            SPLIT: make_split_scope(self.recipe, self.uncontaminated),
             FILTER_RESPONSES: make_response_scope(self.recipe.clean, self.all_rollouts),
             LABEL: make_label_scope(self.recipe, self.labels),
             FILTER: make_filter_scope(self.labelled),
             MIX: make_mix_scope(self.recipe, self.clean),
         }
+        if self.recipe.clean.decontaminate is not None:
+            where = self.recipe, self.base
+            found[DECONTAMINATE] = make_contamination_scope(*where, self.distinct)
+            found[OF_RESPONSES] = make_clear_scope(*where, self.filtered)
+        return found

@@ -83,16 +83,11 @@ def part_words(column: pl.Series) -> Texts:
     alone = np.flatnonzero(_blank_between(data, texts.starts, texts.ends, kinds))
     if not len(alone):
         return Texts(data, texts.starts, texts.ends)
-    spread = read_texts(
-        pl.Series(
-            [texts.data[texts.starts[i] : texts.ends[i]].tobytes().decode() for i in alone]
-        ).str.replace_all(f"({ALONE})", " $1 ")
-    )
-    extra = spread.data.copy()
-    _blank_between(extra, spread.starts, spread.ends, kinds)
+    given = [texts.data[texts.starts[i] : texts.ends[i]].tobytes().decode() for i in alone]
+    spread = read_texts(split_words(pl.Series("text", given)).list.join(" "))
     starts, ends = texts.starts.copy(), texts.ends.copy()
     starts[alone], ends[alone] = spread.starts + len(data), spread.ends + len(data)
-    return Texts(np.concatenate([data, extra]), starts, ends)
+    return Texts(np.concatenate([data, spread.data]), starts, ends)
 
 
 def hash_texts(texts: Texts) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
