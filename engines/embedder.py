@@ -50,7 +50,7 @@ def embed_texts(
     """
     if not texts:
         return np.zeros((0, 0), dtype=np.float32)
-    vectors = _load(model, precision).encode(
+    vectors = load_embedder(model, precision).encode(
         list(texts),
         batch_size=batch_size,
         normalize_embeddings=True,
@@ -89,7 +89,8 @@ def name_embedder(model: str, precision: Precision = "float32") -> str:
 
 
 @lru_cache(maxsize=2)
-def _load(model: str, precision: Precision) -> Any:
+def load_embedder(model: str = MINILM, precision: Precision = "float32") -> Any:
+    """The sentence-transformers model, loaded once (seconds)."""
     import torch
     from sentence_transformers import SentenceTransformer
 

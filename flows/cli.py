@@ -12,8 +12,16 @@ from importlib.metadata import version
 import click
 
 from flows.commands import (
-    data, decontaminating, measuring, people, rubric, run, services, shipping, stages,
-)  # fmt: skip
+    data,
+    decontaminating,
+    measuring,
+    people,
+    rubric,
+    run,
+    services,
+    shipping,
+    stages,
+)
 
 
 class InOrder(click.Group):

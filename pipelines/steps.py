@@ -125,11 +125,16 @@ def _signal(work: Work, limit: int | None) -> StageSummary:
 
 def _decontaminate(work: Work, limit: int | None) -> StageSummary:
     distinct = work.look().distinct
+    if work.recipe.clean.decontaminate is None:
+        return StageSummary("decontaminate", len(distinct), len(distinct))
     return decontaminate_prompts(work.lake, work.run, work.recipe, work.base, distinct)
 
 
 def _decontaminate_responses(work: Work, limit: int | None) -> StageSummary:
     view = work.look()
+    if work.recipe.clean.decontaminate is None:
+        count = view.filtered["response_id"].n_unique()
+        return StageSummary("decontaminate_responses", count, count)
     return decontaminate_responses(
         work.lake, work.run, work.recipe, work.base, view.filtered, view.prompts
     )
@@ -192,7 +197,7 @@ SETTLING_STEPS = (
 )  # fmt: skip
 """What follows from the recipe and the lake as it is: no new prompt, no model call."""
 DECONTAMINATING = ("decontaminate", "decontaminate_responses")
-"""Steps of recipes that name evaluation sets."""
+"""Steps that do nothing for a recipe that names no evaluation set."""
 
 
 def run_step(work: Work, name: str, limit: int | None = None) -> StageSummary:
@@ -213,8 +218,7 @@ def publish_settled(work: Work, stages: Sequence[StageSummary]) -> Published:
         try:
             return publish_version(work.lake, work.run, work.look(), stages)
         except Unsettled:
-            skipped = () if work.recipe.clean.decontaminate else DECONTAMINATING
-            again = {step: run_step(work, step) for step in SETTLING_STEPS if step not in skipped}
+            again = {step: run_step(work, step) for step in SETTLING_STEPS}
             stages = [again.get(summary.stage, summary) for summary in stages]
     return publish_version(work.lake, work.run, work.look(), stages)
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from schemas.recipe import Recipe
 
 HUB = "hub:"
+STEPS = ("decontaminate", "split", "decontaminate_responses")
+"""Responses are those of the prompts that stay, and such prompts have a split."""
 
 
 @click.command(
@@ -33,7 +35,8 @@ HUB = "hub:"
 def decontaminate(recipe: str | None, against: tuple[str, ...], lake: str, as_json: bool) -> None:
     """Drop prompts and responses that repeat a prompt of an evaluation set.
 
-    RECIPE is a file or a recipe's name; without it, all pools that were imported are looked at.
+    RECIPE is a file or a recipe's name; without it, all pools that were imported are looked at. The
+    prompts that stay get their split.
 
     An evaluation set is a Parquet, JSONL, JSON or CSV file (.gz too), a folder of such files or one
     saved by `datasets`, or hub:ORG/NAME. RewardBench 1 and 2, RM-Bench, JudgeBench, RMB, PPE,
@@ -49,6 +52,7 @@ def decontaminate(recipe: str | None, against: tuple[str, ...], lake: str, as_js
           against: [gsm8k_test.jsonl.gz]
     """
     from flows.console import Console, describe_summary, print_json
+    from pipelines.clean.decontaminate import METHODS
     from pipelines.lake.run import merge_counts, new_run
     from pipelines.steps import DECONTAMINATING, find_recipe, open_work, run_step
 
@@ -60,9 +64,11 @@ def decontaminate(recipe: str | None, against: tuple[str, ...], lake: str, as_js
     console = Console()
     run = new_run(parsed, tell=console.tell, progress=console.progress)
     with open_work(lake, parsed, base, run) as work:
-        rows = [run_step(work, name).to_json() for name in DECONTAMINATING]
+        done = {name: run_step(work, name) for name in STEPS}
         work.lake.compact()
-    hits = merge_counts(row["hits"] for row in rows)
+    rows = [done[name].to_json() for name in DECONTAMINATING]
+    found = merge_counts(row["hits"] for row in rows)
+    hits = {method: found[method] for method in METHODS if method in found}
     if as_json:
         print_json(_merge(rows, hits))
         return

@@ -202,8 +202,9 @@ def _find_semantic(
         references,
         lambda wanted: embed_cached(lake, run, wanted, spec.model),
         spec.threshold,
+        spec.model,
     )
-    places = asked["place"].cast(pl.Int64).gather(hits["item"])
+    places = asked["place"].cast(pl.Int64).gather(hits["item"]) if len(hits) else hits["item"]
     return hits.with_columns(item=places)
 
 
@@ -256,5 +257,3 @@ def _describe(hit: Mapping[str, Any]) -> str:
     if hit["method"] == "semantic":
         return f"says what {where} says (similarity {hit['value']:.2f})"
     return f"holds {hit['value']:.0%} of the {hit['method']}s of {where}"
-
-

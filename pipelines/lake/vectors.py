@@ -32,7 +32,7 @@ def embed_cached(
     precision = choose_precision()
     name = name_embedder(model, precision)
     hashes = [hash_text(text) for text in texts]
-    first = {key: text for key, text in zip(hashes, texts, strict=True)}
+    first = dict(zip(hashes, texts, strict=True))
     known = _find(lake, name, list(first))
     missing = [key for key in first if key not in known]
     for start in range(0, len(missing), CHUNK):

@@ -101,5 +101,7 @@ def test_overlaps_are_those_that_sets_of_grams_have(
 def test_a_run_in_very_many_texts_is_counted_in_each() -> None:
     known = [f"one two three four {i}" for i in range(5_000)]
     index = index_grams(part_words(column(known)), 4)
-    found = find_overlaps(part_words(column(["zero one two three four 4321"])), index, np.array([0]))
+    found = find_overlaps(
+        part_words(column(["zero one two three four 4321"])), index, np.array([0])
+    )
     assert (found.owners.tolist(), found.shared.tolist()) == ([4321], [2])
