@@ -21,23 +21,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pipelines.clean.kernels.chunks import Store, map_chunks
 from pipelines.clean.kernels.exact import group_exact, make_item_keys
+from pipelines.clean.kernels.joining import Pool, find_roots, join_near
 from pipelines.clean.kernels.minhash import PERMUTATIONS, SHINGLE, Signed, fold_bands, sign_items
 from pipelines.clean.kernels.words import Column, read_texts
 
 SURE = 0.99
-CROWD = 16
-WINDOW = 8
 SPILL = 2**28
-LOOK = 2**24
-SMALL = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +88,6 @@ def find_near(
         spill: bytes of shingles, and of band keys, from which on they go to a file in `folder`.
     """
     rows = plan_rows(similarity)
-    bands = PERMUTATIONS // rows
     shingles, banded = Store(np.uint32, spill, folder), Store(np.uint32, spill, folder)
     keys: list[NDArray[np.uint64]] = []
     ends: list[NDArray[np.int64]] = []
@@ -119,43 +113,23 @@ def find_near(
     is_lead = priority[order] == least[group]
     leads[group[is_lead]] = order[is_lead]
 
-    work = _Work(
-        banded.read(), np.array(sizes, dtype=np.int64), bands, leads,
-        shingles, np.concatenate([np.zeros(1, np.int64), all_ends]), similarity,
+    pool = Pool(
+        banded.read(), np.array(sizes, dtype=np.int64), PERMUTATIONS // rows, leads, shingles,
+        np.concatenate([np.zeros(1, np.int64), all_ends]), similarity,
     )  # fmt: skip
     parent = np.arange(len(leads))
     value = np.zeros(len(leads), dtype=np.float32)
-    chosen = np.arange(len(leads))
+    chosen = np.ones(len(leads), dtype=np.bool_)
     while True:
-        joined, crowded = _join(work, chosen, parent, value)
-        roots = _find_roots(parent)
-        kept = _choose(roots, least)
+        joined, crowded = join_near(pool, chosen, parent, value)
+        kept = _choose(find_roots(parent), least)
         if not (joined and crowded):
             break
-        chosen = np.unique(kept)
+        chosen = kept == np.arange(len(leads))
     value[value == 0] = 1.0
     place = np.empty(count, dtype=np.int64)
     place[order] = group
     return Near(leads[kept][place], leads[place], value[place], all_keys, turned)
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    banded: NDArray[np.uint32]
-    sizes: NDArray[np.int64]
-    bands: int
-    leads: NDArray[np.int64]
-    shingles: Store
-    ends: NDArray[np.int64]
-    similarity: float
-
-    def read_band(self, band: int) -> NDArray[np.uint32]:
-        """The keys of one band, of the items that stand for their equals."""
-        out, begin = [np.zeros(0, dtype=np.uint32)], 0
-        for size in self.sizes.tolist():
-            out.append(self.banded[begin + band * size : begin + (band + 1) * size])
-            begin += self.bands * size
-        return np.concatenate(out)[self.leads]
 
 
 def _sign(columns: Sequence[Column], size: int, rows: int) -> tuple[Signed, NDArray[np.uint32]]:
@@ -175,151 +149,3 @@ def _choose(roots: NDArray[np.int64], least: NDArray[np.int64]) -> NDArray[np.in
     first = np.full(len(roots), -1, dtype=np.int64)
     first[roots[by_priority[::-1]]] = by_priority[::-1]
     return first[roots]
-
-
-def _join(
-    work: _Work, chosen: NDArray[np.int64], parent: NDArray[np.int64], value: NDArray[np.float32]
-) -> tuple[int, bool]:
-    """Join the `chosen` places that are near; how many joins, and was a bucket a crowd?"""
-    shingles = work.shingles.read()
-    starts, ends = work.ends[work.leads], work.ends[work.leads + 1]
-    most = int((ends - starts)[chosen].max(initial=1))
-    table = np.zeros(max(SMALL, 1 << int(4 * most - 1).bit_length()), dtype=np.uint64)
-    joined, crowded = 0, False
-    keys = work.read_band(0) if len(chosen) > 1 else np.zeros(0, np.uint32)
-    state = np.zeros(3, dtype=np.int64)  # where to go on, joins, crowds
-    for band in range(work.bands if len(chosen) > 1 else 0):
-        following = work.read_band((band + 1) % work.bands)
-        packed = (keys[chosen].astype(np.uint64) << np.uint64(32)) | chosen.astype(np.uint64)
-        packed.sort()
-        state[:] = 0
-        while state[0] < len(packed):
-            _join_buckets(
-                packed, following, shingles, starts, ends, work.similarity, parent, value, table,
-                state,
-            )  # fmt: skip
-            work.shingles.forget()
-        joined, crowded = joined + int(state[1]), crowded or bool(state[2])
-        keys = following
-    return joined, crowded
-
-
-@njit(nogil=True, cache=True)
-def _join_buckets(
-    packed: Any, following: Any, shingles: Any, starts: Any, ends: Any, similarity: float,
-    parent: Any, value: Any, table: Any, state: Any,
-) -> None:  # fmt: skip
-    """Join within buckets from `state[0]` on, until `LOOK` shingles were looked at."""
-    begin, looked = state[0], 0
-    low, high = np.uint64(0xFFFFFFFF), np.uint64(32)
-    while begin < packed.size and looked < LOOK:
-        key, stop = packed[begin] >> high, begin + 1
-        while stop < packed.size and packed[stop] >> high == key:
-            stop += 1
-        count = stop - begin
-        if count > 1:
-            members = (packed[begin:stop] & low).astype(np.int64)
-            window = count
-            if count > CROWD:
-                window = WINDOW
-                state[2] = 1
-                by_next = np.empty(count, dtype=np.uint64)
-                for i in range(count):
-                    by_next[i] = (np.uint64(following[members[i]]) << high) | np.uint64(i)
-                by_next.sort()
-                members = members[(by_next & low).astype(np.int64)]
-            for i in range(1, count):
-                for back in range(1, min(i, window) + 1):
-                    looked += _compare(
-                        members[i],
-                        members[i - back],
-                        shingles,
-                        starts,
-                        ends,
-                        similarity,
-                        parent,
-                        value,
-                        table,
-                        state,
-                    )
-                if i > window:
-                    looked += _compare(
-                        members[i],
-                        members[0],
-                        shingles,
-                        starts,
-                        ends,
-                        similarity,
-                        parent,
-                        value,
-                        table,
-                        state,
-                    )
-        begin = stop
-    state[0] = begin
-
-
-@njit
-def _compare(
-    one: int, two: int, shingles: Any, starts: Any, ends: Any, similarity: float, parent: Any,
-    value: Any, table: Any, state: Any,
-) -> int:  # fmt: skip
-    """Join two places whose shingles are near enough; how many shingles were looked at."""
-    left, right = _find_root(parent, one), _find_root(parent, two)
-    if left == right:
-        return 0
-    found = _measure(shingles[starts[one] : ends[one]], shingles[starts[two] : ends[two]], table)
-    if found >= similarity:
-        parent[max(left, right)] = min(left, right)
-        state[1] += 1
-        for place in (one, two):
-            value[place] = max(value[place], np.float32(found))
-    return ends[one] - starts[one] + ends[two] - starts[two]
-
-
-@njit
-def _measure(one: Any, two: Any, table: Any) -> float:
-    """The Jaccard similarity of two lists of shingles as sets; 0 for two empty ones.
-
-    The table (a power of two, at least `SMALL` and twice both lists) holds shingle * 4 + mark, 1
-    for one of the first list, 2 of the second, 3 of both; 0 is free, as all is left."""
-    size = SMALL
-    while size < 2 * (one.size + two.size):
-        size *= 2
-    mask = size - 1
-    shift = np.uint64(2)
-    distinct, shared = 0, 0
-    for shingle in one:
-        at = np.int64(shingle) & mask
-        held = np.uint64(shingle) << shift
-        while table[at] != 0 and table[at] >> shift << shift != held:
-            at = (at + 1) & mask
-        if table[at] == 0:
-            table[at] = held | np.uint64(1)
-            distinct += 1
-    for shingle in two:
-        at = np.int64(shingle) & mask
-        held = np.uint64(shingle) << shift
-        while table[at] != 0 and table[at] >> shift << shift != held:
-            at = (at + 1) & mask
-        if table[at] == 0:
-            table[at] = held | np.uint64(2)
-            distinct += 1
-        elif table[at] & np.uint64(3) == 1:
-            table[at] |= np.uint64(2)
-            shared += 1
-    table[:size] = 0
-    return shared / distinct if distinct else 0.0
-
-
-@njit
-def _find_root(parent: Any, node: int) -> int:
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node
-
-
-@njit(nogil=True, cache=True)
-def _find_roots(parent: Any) -> Any:
-    return np.array([_find_root(parent, node) for node in range(parent.size)])

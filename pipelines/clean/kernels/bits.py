@@ -48,6 +48,16 @@ def load_word(context: Any, address: Any) -> Any:
 
 
 @intrinsic
+def load_half(context: Any, address: Any) -> Any:
+    """The 4 bytes from an address on as one uint32."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _load(builder, args[0], ir.IntType(32))
+
+    return types.uint32(types.int64), generate
+
+
+@intrinsic
 def mark_spaces(context: Any, address: Any) -> Any:
     """Which of the 64 bytes from an address on are ASCII white space (9 to 13, 32): bit i for
     byte i."""

@@ -42,10 +42,10 @@ class Store:
         self._map: mmap.mmap | None = None
 
     def append(self, piece: NDArray[Any]) -> None:
-        """Add the numbers of `piece`, which is copied."""
+        """Add the numbers of `piece`, which must not change any more."""
         self.size += piece.size
         if self._file is None and self.size * self.dtype.itemsize <= self.limit:
-            self._pieces.append(piece.ravel().copy())
+            self._pieces.append(piece.ravel())
             return
         if self._file is None:
             self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 - kept open

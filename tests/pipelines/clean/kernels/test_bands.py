@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.clean.kernels.bands import CROWD, Near, find_near, plan_rows
+from pipelines.clean.kernels.bands import Near, find_near, plan_rows
 from pipelines.clean.kernels.chunks import Store, map_chunks
+from pipelines.clean.kernels.joining import CROWD
 from tests.slow_kernels import find_components, find_shingles, measure, normalise_texts
 
 WORDS = np.array([f"word{i}" for i in range(4_000)])
