@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.near_duplicates import describe_machine
 from benchmarks.near_pool import make_words, pick_words
+from benchmarks.peers.meter import read_peak
 
 CHUNK = 20_000
 SIMILARITY = 0.8
@@ -82,7 +82,7 @@ def do_work(work: Callable[[Path], int], source: Path) -> dict[str, float]:
     return {
         "CPU s": after.user + after.system - before.user - before.system,
         "s": wall,
-        "peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak MB": read_peak(),
         "dropped": found,
     }
 

@@ -14,7 +14,7 @@ NEEDS = {
     "gaoya": ["gaoya"],
     "datasketch": ["datasketch"],
     "text-dedup": ["text-dedup"],
-    "datatrove": ["datatrove[processing]"],
+    "datatrove": ["datatrove[processing]", "orjson", "spacy"],
     "data-juicer": ["py-data-juicer"],
 }
 

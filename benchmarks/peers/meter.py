@@ -2,9 +2,10 @@
 
 `python run_X.py INPUT OUTPUT SIMILARITY BANDS ROWS SIZE`, with SIZE words in a shingle. INPUT is a
 Parquet file of id (int64) and text; OUTPUT gets the ids that the tool would drop. The last line on
-stdout is a JSON object: `ready` and `done`, CPU seconds (user + sys, with those of ended children)
-when the tool had been imported and had done the first rows once (compilation, pools), and at the
-end; `peak` in MB, of the largest process.
+stdout is a JSON object: CPU seconds (user + sys, with those of ended children) until the tool had
+been imported and had done the first rows once (`ready`: imports, compilation), of doing these few
+rows again (`few`: what a run costs whatever its size) and of all (`all`); `peak` in MB, of the
+largest process.
 """
 
 from __future__ import annotations
@@ -35,13 +36,22 @@ def measure(work: Work) -> None:
         first = next(pq.ParquetFile(source).iter_batches(200))
         pq.write_table(pa.Table.from_batches([first]), few)
         list(work(few, similarity, bands, rows))
+        warm = count_seconds()
+        list(work(few, similarity, bands, rows))
     ready, started = count_seconds(), time.perf_counter()
     dropped = sorted(set(work(source, similarity, bands, rows)))
     done, wall = count_seconds(), time.perf_counter() - started
     pq.write_table(pa.table({"id": pa.array(dropped, pa.int64())}), target)
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    peak = max(resource.getrusage(one).ru_maxrss for one in who) / 1024
-    print(json.dumps({"ready": ready, "done": done, "wall": wall, "peak": peak}))
+    peak = max(read_peak(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+    said = {"ready": warm, "few": ready - warm, "all": done - ready, "wall": wall, "peak": peak}
+    print(json.dumps(said))
+
+
+def read_peak() -> float:
+    """The most memory that this process held, in MB (what getrusage says of a process includes what
+    its parent held when it was started)."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def count_seconds() -> float:

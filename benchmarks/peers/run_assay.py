@@ -22,4 +22,5 @@ def work(source: Path, similarity: float, bands: int, rows: int) -> Iterable[int
     return ids[found.kept != np.arange(len(ids))].tolist()
 
 
-measure(work)
+if __name__ == "__main__":
+    measure(work)

@@ -27,4 +27,5 @@ def work(source: Path, similarity: float, bands: int, rows: int) -> Iterable[int
     return {row for group in found for row in group if row != min(group)}
 
 
-measure(work)
+if __name__ == "__main__":
+    measure(work)

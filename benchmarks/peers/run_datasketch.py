@@ -23,4 +23,5 @@ def work(source: Path, similarity: float, bands: int, rows: int) -> Iterable[int
             kept[row] = sketch
 
 
-measure(work)
+if __name__ == "__main__":
+    measure(work)

@@ -33,7 +33,10 @@ def work(source: Path, similarity: float, bands: int, rows: int) -> Iterable[int
         excluded = JsonlWriter(f"{place}/excluded", compression=None)
         stages = [
             ([reader, MinhashDedupSignature(f"{place}/signatures", config, Languages.english)], 1),
-            ([MinhashDedupBuckets(f"{place}/signatures", f"{place}/buckets", config=config)], bands),
+            (
+                [MinhashDedupBuckets(f"{place}/signatures", f"{place}/buckets", config=config)],
+                bands,
+            ),
             ([MinhashDedupCluster(f"{place}/buckets", f"{place}/remove", config=config)], 1),
             ([reader, MinhashDedupFilter(f"{place}/remove", excluded)], 1),
         ]
@@ -46,4 +49,5 @@ def work(source: Path, similarity: float, bands: int, rows: int) -> Iterable[int
                 yield int(json.loads(line)["id"])
 
 
-measure(work)
+if __name__ == "__main__":
+    measure(work)
