@@ -43,6 +43,8 @@ test: lint browser ## everything but the soak
 
 bench: setup ## measured ratios, side by side in one run
 	$(BIN)/python -m benchmarks.orchestration --vllm
+	$(BIN)/python -m benchmarks.near_duplicates
+	$(BIN)/python -m benchmarks.bulk_texts
 
 soak: setup ## twenty kills
 	$(PYTEST) -n 2 -m soak

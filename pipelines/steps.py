@@ -17,6 +17,7 @@ from pipelines.clean.decontaminate import decontaminate_prompts, decontaminate_r
 from pipelines.clean.dedup import dedup_prompts
 from pipelines.clean.filters import filter_pairs
 from pipelines.clean.mix import mix_pairs
+from pipelines.clean.repeats import drop_repeats
 from pipelines.clean.responses import filter_responses
 from pipelines.clean.splits import split_prompts
 from pipelines.label.describing import describe_pairs
@@ -113,6 +114,11 @@ def _describe(work: Work, limit: int | None) -> StageSummary:
     )
 
 
+def _drop_repeats(work: Work, limit: int | None) -> StageSummary:
+    view = work.look()
+    return drop_repeats(work.lake, work.run, view.prompts, view.usable_rollouts)
+
+
 def _verify(work: Work, limit: int | None) -> StageSummary:
     view = work.look()
     return verify(work.lake, work.run, view.prompts, view.rollouts)
@@ -142,7 +148,9 @@ def _decontaminate_responses(work: Work, limit: int | None) -> StageSummary:
 
 def _filter(work: Work, limit: int | None) -> StageSummary:
     view = work.look()
-    return filter_pairs(work.lake, work.run, view.labelled, view.prompts, view.rollouts)
+    return filter_pairs(
+        work.lake, work.run, view.labelled, view.prompts, view.rollouts, work.recipe.clean.cut_off
+    )
 
 
 STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
@@ -157,6 +165,7 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
         w.lake, w.run, w.recipe, w.look().all_rollouts
     ),
     "decontaminate_responses": _decontaminate_responses,
+    "repeats": _drop_repeats,
     "verify": _verify,
     "signals": _signal,
     "attributes": _describe,
@@ -164,11 +173,11 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
     "label": lambda w, _: label_pairs(w.lake, w.run, w.recipe, w.look().labels),
     "review_queue": lambda w, _: queue_reviews(w.lake, w.run, w.look()),
     "filter": _filter,
-    "mix": lambda w, _: mix_pairs(w.lake, w.run, w.recipe, w.look().clean),
+    "mix": lambda w, _: mix_pairs(w.lake, w.run, w.recipe, w.look().mixable),
 }
 FRAMES = (
-    "pool", "distinct", "uncontaminated", "prompts", "all_rollouts", "filtered", "rollouts",
-    "pairs", "labels", "labelled", "clean", "mixed",
+    "pool", "distinct", "uncontaminated", "prompts", "all_rollouts", "filtered", "usable_rollouts",
+    "rollouts", "variants", "pairs", "labels", "labelled", "clean", "mixable", "mixed",
 )  # fmt: skip
 FIRST_CHANGED = {
     "import": "pool",
@@ -179,7 +188,8 @@ FIRST_CHANGED = {
     "split": "prompts",
     "rollouts": "all_rollouts",
     "filter_responses": "filtered",
-    "decontaminate_responses": "rollouts",
+    "decontaminate_responses": "usable_rollouts",
+    "repeats": "rollouts",
     "verify": "pairs",
     "signals": "labels",
     "attributes": "labels",
@@ -192,8 +202,8 @@ FIRST_CHANGED = {
 SETTLING_TRIES = 3
 CALL_STEPS = ("grow", "rollouts", "signals", "attributes", "judge")
 SETTLING_STEPS = (
-    "dedup", "decontaminate", "split", "filter_responses", "decontaminate_responses", "verify",
-    "label", "review_queue", "filter", "mix",
+    "dedup", "decontaminate", "split", "filter_responses", "decontaminate_responses", "repeats",
+    "verify", "label", "review_queue", "filter", "mix",
 )  # fmt: skip
 """What follows from the recipe and the lake as it is: no new prompt, no model call."""
 DECONTAMINATING = ("decontaminate", "decontaminate_responses")

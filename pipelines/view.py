@@ -25,10 +25,13 @@ from pipelines.clean.filters import STAGE as FILTER
 from pipelines.clean.filters import keep_clean, make_filter_scope
 from pipelines.clean.mix import STAGE as MIX
 from pipelines.clean.mix import keep_mixed, make_mix_scope
+from pipelines.clean.repeats import STAGE as REPEATS
+from pipelines.clean.repeats import keep_first, list_variants, make_repeat_scope
 from pipelines.clean.responses import STAGE as FILTER_RESPONSES
 from pipelines.clean.responses import keep_responses, make_response_scope
 from pipelines.clean.splits import STAGE as SPLIT
 from pipelines.clean.splits import keep_split, make_split_scope
+from pipelines.clean.strata import add_strata
 from pipelines.label.judges import load_judges
 from pipelines.label.labelling import STAGE as LABEL
 from pipelines.label.labelling import apply_policy, make_label_scope
@@ -78,14 +81,24 @@ class View:
         return keep_responses(self.lake, self.recipe, self.all_rollouts)
 
     @cached_property
-    def rollouts(self) -> pl.DataFrame:
-        """The filtered rollouts without those that hold a prompt of the evaluation sets."""
+    def usable_rollouts(self) -> pl.DataFrame:
+        """Of those the ones that hold no prompt of the recipe's evaluation sets."""
         return keep_clear(self.lake, self.recipe, self.base, self.filtered)
+
+    @cached_property
+    def rollouts(self) -> pl.DataFrame:
+        """Of those the ones that repeat no other."""
+        return keep_first(self.lake, self.usable_rollouts)
+
+    @cached_property
+    def variants(self) -> pl.DataFrame:
+        """variant, stands: the responses that say what another one says, and which."""
+        return list_variants(self.lake, self.usable_rollouts)
 
     @cached_property
     def pairs(self) -> pl.DataFrame:
         """The candidate pairs."""
-        return find_pairs(self.lake, self.recipe, self.rollouts)
+        return find_pairs(self.lake, self.recipe, self.rollouts, self.variants)
 
     @cached_property
     def judges(self) -> list[Judge]:
@@ -95,7 +108,7 @@ class View:
     @cached_property
     def labels(self) -> pl.DataFrame:
         """The candidate pairs with what the label policy says of them."""
-        return apply_policy(self.lake, self.recipe, self.judges, self.pairs)
+        return apply_policy(self.lake, self.recipe, self.judges, self.pairs, self.variants)
 
     @cached_property
     def labelled(self) -> pl.DataFrame:
@@ -108,12 +121,17 @@ class View:
     @cached_property
     def clean(self) -> pl.DataFrame:
         """The labelled pairs that passed the cleaning of pairs."""
-        return keep_clean(self.lake, self.labelled)
+        return keep_clean(self.lake, self.labelled, self.recipe.clean.cut_off)
+
+    @cached_property
+    def mixable(self) -> pl.DataFrame:
+        """The clean pairs with what the mix looks at."""
+        return add_strata(self.lake, self.clean, self.prompts, self.rollouts, self.recipe.mix)
 
     @cached_property
     def mixed(self) -> pl.DataFrame:
         """The pairs of the data set: clean, and within the quotas."""
-        return keep_mixed(self.lake, self.recipe, self.clean)
+        return keep_mixed(self.lake, self.recipe, self.mixable).select(self.clean.columns)
 
     @cached_property
     def scopes(self) -> dict[str, str]:
@@ -122,9 +140,10 @@ class View:
             DEDUP: make_dedup_scope(self.recipe, self.pool),
             SPLIT: make_split_scope(self.recipe, self.uncontaminated),
             FILTER_RESPONSES: make_response_scope(self.recipe.clean, self.all_rollouts),
+            REPEATS: make_repeat_scope(self.usable_rollouts),
             LABEL: make_label_scope(self.recipe, self.labels),
-            FILTER: make_filter_scope(self.labelled),
-            MIX: make_mix_scope(self.recipe, self.clean),
+            FILTER: make_filter_scope(self.labelled, self.recipe.clean.cut_off),
+            MIX: make_mix_scope(self.recipe, self.mixable),
         }
         if self.recipe.clean.decontaminate is not None:
             where = self.recipe, self.base

@@ -21,6 +21,7 @@ from pydantic import (
 
 from schemas.errors import AssayError
 from schemas.ids import make_id
+from schemas.mixing import MixSpec
 from schemas.opinions import JudgeSpec, SignalSpec
 from schemas.part import EMBEDDED, Name, Part, Share
 
@@ -164,8 +165,17 @@ class DecontaminateSpec(Part):
     model: str = "minilm"
 
 
+class CutOffSpec(Part):
+    """The length to which a trainer cuts prompt and response together: `tokens` of `tokenizer`
+    (minilm, embedded, a checkpoint folder or a hub id)."""
+
+    tokenizer: str = "minilm"
+    tokens: Annotated[int, Field(ge=1)]
+
+
 class CleanSpec(Part):
-    """What cleaning removes. Lengths are in characters."""
+    """What cleaning removes. Lengths are in characters. With `cut_off`, pairs that differ only
+    beyond a trainer's window."""
 
     near_duplicate_similarity: Annotated[float, Field(gt=0, le=1)] = 0.8
     min_response_chars: Annotated[int, Field(ge=0)] = 1
@@ -173,40 +183,13 @@ class CleanSpec(Part):
     drop_truncated: bool = True
     drop_refusals: bool = False
     decontaminate: DecontaminateSpec | None = None
+    cut_off: CutOffSpec | None = None
 
 
 class SplitSpec(Part):
     """The share of prompt clusters that is held out."""
 
     test: Share = 0.2
-
-
-class MixSpec(Part):
-    """How many pairs, and how they are shared out by category and by source.
-
-    A quota is a share of `total` (of all pairs where there is no total). Shares of named keys may
-    not pass 1; what they leave is for the keys that are not named.
-    """
-
-    total: Annotated[int, Field(ge=1)] | None = None
-    categories: dict[str, Share] = {}
-    sources: dict[str, Share] = {}
-
-    @model_validator(mode="after")
-    def check_quotas(self) -> MixSpec:
-        for key in ("categories", "sources"):
-            shares = getattr(self, key)
-            if sum(shares.values()) > 1 + 1e-9:
-                raise ValueError(
-                    f"impossible quota: the shares under {key} add up to "
-                    f"{sum(shares.values()):.3g}, more than 1; lower them"
-                )
-            if self.total is not None and len(shares) > self.total:
-                raise ValueError(
-                    f"impossible quota: {len(shares)} {key} cannot share {self.total} pairs; "
-                    "raise total"
-                )
-        return self
 
 
 class ReviewSpec(Part):

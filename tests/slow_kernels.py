@@ -66,3 +66,40 @@ def roll(words: list[int], size: int) -> list[int]:
             total = (total * ROLL + word) & MASK
         out.append(fold(total ^ ROLLED, WORD))
     return out
+
+
+def find_shingles(texts: list[str], size: int) -> list[int]:
+    """The 32-bit shingles of an item of several normalised texts."""
+    out = []
+    for text in texts:
+        words = hash_text(text)[0]
+        runs = roll(words, size) if len(words) >= 2 * size else words
+        out += [run & 0xFFFFFFFF for run in runs]
+    return out
+
+
+def sign(shingles: list[int], factors: list[int]) -> list[int]:
+    """The least product with each factor."""
+    return [
+        min((shingle * factor & 0xFFFFFFFF for shingle in shingles), default=0xFFFFFFFF)
+        for factor in factors
+    ]
+
+
+def measure(one: list[int], two: list[int]) -> float:
+    """The Jaccard similarity of two lists of shingles as sets."""
+    union = set(one) | set(two)
+    return len(set(one) & set(two)) / len(union) if union else 0.0
+
+
+def find_components(count: int, edges: list[tuple[int, int]]) -> list[set[int]]:
+    """The connected components that the edges leave, by trying until nothing changes."""
+    of = list(range(count))
+    changed = True
+    while changed:
+        changed = False
+        for one, two in edges:
+            if of[one] != of[two]:
+                of[one] = of[two] = min(of[one], of[two])
+                changed = True
+    return [{i for i in range(count) if of[i] == root} for root in sorted(set(of))]

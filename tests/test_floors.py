@@ -122,7 +122,7 @@ def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys, flows.cli; "
         "heavy = {'torch', 'datasets', 'prefect', 'trl', 'matplotlib', 'sentence_transformers', "
-        "'transformers', 'label_studio_sdk', 'reasoning_gym'} & set(sys.modules); "
+        "'transformers', 'label_studio_sdk', 'numba', 'reasoning_gym'} & set(sys.modules); "
         "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

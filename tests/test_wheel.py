@@ -146,8 +146,9 @@ def test_what_the_wheel_declares_is_all_it_needs(wheel: Path, tmp_path: Path) ->
     assert (elsewhere / result["export"] / "assay.json").is_file()
     # what the commands load late is declared, too
     code = (
-        "import annotators.desk, engines.embedder, flows.deploy, flows.review; "
-        "import httpx, label_studio_sdk, math_verify, reasoning_gym, rensa, scipy.sparse, trl; "
+        "import annotators.desk, engines.embedder, flows.deploy, flows.review, "
+        "pipelines.clean.kernels.bands; "
+        "import httpx, label_studio_sdk, math_verify, reasoning_gym, scipy.sparse, trl; "
         "from engines.embedder import embed_texts; assert embed_texts(['a']).shape == (1, 384)"
     )
     done = run_there(bin_folder / "python", "-c", code, cwd=elsewhere)

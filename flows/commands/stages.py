@@ -10,7 +10,7 @@ from flows.options import command_options, show_example
 
 HELP = {
     "synthesise": (("synthesise", "grow"), "Make the prompts of RECIPE that the lake lacks."),
-    "rollouts": (("rollouts", "filter_responses", "decontaminate_responses", "verify"),
+    "rollouts": (("rollouts", "filter_responses", "decontaminate_responses", "repeats", "verify"),
                  "Sample, clean and verify the responses of RECIPE."),
     "signals": (("signals",), "Compute the signals of RECIPE that the lake lacks."),
     "judge": (("attributes", "judge"),

@@ -69,9 +69,9 @@ class References:
     @cached_property
     def keys(self) -> NDArray[np.uint64]:
         """A hash of the words of each text."""
-        from pipelines.clean.kernels.grams import hash_texts, part_words
+        from pipelines.clean.kernels.grams import key_texts, part_words
 
-        keys, _ = hash_texts(part_words(pl.Series("text", self.texts, dtype=pl.String)))
+        keys, _ = key_texts(part_words(pl.Series("text", self.texts, dtype=pl.String)))
         return keys[:, 0]
 
     def index(self, size: int) -> Any:
@@ -145,7 +145,7 @@ def _search(
         smallest = min(sizes.values())
         keys, counts, known = grams.count_known(parted, references.index(smallest))
     else:
-        keys, counts = grams.hash_texts(parted)
+        keys, counts = grams.key_texts(parted)
         known = np.zeros(len(parted), dtype=np.int64)
     rows = np.flatnonzero(known)
     claims: list[tuple[str, int, int]] = []

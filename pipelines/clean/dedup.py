@@ -1,9 +1,8 @@
 """Duplicate prompts: exact after normalisation, and near by MinHash.
 
-Two prompts are near-duplicates where the MinHash estimate of the Jaccard similarity of their word
-5-grams (words for short texts) reaches the recipe's threshold (Broder 1997; `rensa` computes the
-signatures). A prompt with a verifier is only compared exactly: 3 + 4 and 3 + 5 are near, and
-different tasks.
+Two prompts are near-duplicates where the Jaccard similarity of their word 5-grams (words for texts
+of fewer than ten) reaches the recipe's threshold; `kernels/bands.py` says how they are found. A
+prompt with a verifier is only compared exactly: 3 + 4 and 3 + 5 are near, and different tasks.
 
 Of a group one prompt stays, and stands for the others wherever they would matter, as in the split:
 the one that had its split first (one that is examined on before one that is trained on), so that a
@@ -12,30 +11,26 @@ duplicate that comes later with a smaller id changes nothing; of new ones that w
 
 from __future__ import annotations
 
-import itertools
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from pipelines.clean.texts import join_messages, normalise
+from pipelines.clean.texts import join_messages
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import Decided, decide_stage, make_scope
 from pipelines.lake.run import Run, StageSummary
 from schemas.recipe import Recipe
 
 STAGE = "dedup"
-RULES = 3
-PERMUTATIONS = 128
-BANDS = 32
-SHINGLE = 5
-BUCKET = 64
+RULES = 4
+CHUNK = 20_000
 
 
 def dedup_prompts(lake: Lake, run: Run, recipe: Recipe, prompts: pl.DataFrame) -> StageSummary:
     """Record which prompts repeat another one. One of a group stays (see the module); each dropped
-    one names it as `representative`, with the estimated similarity as `value`."""
+    one names it as `representative`, with a similarity as `value`."""
     similarity = recipe.clean.near_duplicate_similarity
 
     def compute() -> Decided:
@@ -101,101 +96,59 @@ def find_duplicates(
 
     Args:
         prompts: rows of `prompts`.
-        similarity: from which estimate on two prompts are near.
+        similarity: from which one on two prompts are near.
         settled: ids of those that have a split, whoever of a group is to stay first.
     """
-    places = {prompt_id: place for place, prompt_id in enumerate(settled)}
+    from pipelines.clean.kernels.exact import find_first
+    from pipelines.clean.kernels.words import hash_texts, read_texts
 
-    def order(prompt_id: str) -> tuple[int, str]:
-        return places.get(prompt_id, len(places)), prompt_id
-
-    texts = join_messages(prompts).select("prompt_id", "verifier", key=normalise(pl.col("text")))
-    rows: list[dict[str, Any]] = []
-    first: dict[str, str] = {}
-    near: list[tuple[str, str]] = []
-    for prompt_id, verifier, key in sorted(texts.iter_rows(), key=lambda row: order(row[0])):
-        kept = first.setdefault(key, prompt_id)
-        if kept != prompt_id:
-            rows.append(_make_row(prompt_id, "exact_duplicate", kept, 1.0, 1.0))
-        elif verifier is None:
-            near.append((prompt_id, key))
-    groups = group_near(sorted(near), similarity)
-    members: dict[str, list[str]] = {}
-    for prompt_id, (group, _) in groups.items():
-        members.setdefault(group, []).append(prompt_id)
-    for prompt_id, (group, value) in groups.items():
-        kept = min(members[group], key=order)
+    places = pl.DataFrame(
+        {"prompt_id": settled, "place": range(len(settled))},
+        schema={"prompt_id": pl.String, "place": pl.Int64},
+    )
+    texts = (
+        join_messages(prompts)
+        .select("prompt_id", "verifier", "text")
+        .join(places, on="prompt_id", how="left")
+        .sort("place", "prompt_id", nulls_last=True)
+    )
+    ids = texts["prompt_id"].to_list()
+    first = find_first(hash_texts(read_texts(texts["text"])), np.arange(len(ids)))
+    rows = [
+        _make_row(ids[row], "exact_duplicate", ids[kept], 1.0, 1.0)
+        for row, kept in enumerate(first.tolist())
+        if row != kept
+    ]
+    distinct = pl.Series(first == np.arange(len(ids)), dtype=pl.Boolean)
+    near = texts.filter(distinct & texts["verifier"].is_null())
+    for prompt_id, (kept, value) in group_near(near, similarity).items():
         if kept != prompt_id:
             rows.append(_make_row(prompt_id, "near_duplicate", kept, value, similarity))
     return rows
 
 
-def group_near(texts: Iterable[tuple[str, str]], similarity: float) -> dict[str, tuple[str, float]]:
+def group_near(texts: pl.DataFrame, similarity: float) -> dict[str, tuple[str, float]]:
     """Put near-duplicates together: id -> (representative, similarity to a member of its group).
 
-    Candidates come from MinHash bands and are confirmed by comparing signatures; groups are the
-    connected components, and the representative is a group's smallest id.
+    Groups are connected components; a group's representative is the one that comes first.
+
+    Args:
+        texts: prompt_id and text.
     """
-    ids: list[str] = []
-    signatures = []
-    for item_id, text in texts:
-        ids.append(item_id)
-        signatures.append(_sign(text))
-    parent = list(range(len(ids)))
-    value = [1.0] * len(ids)
+    from pipelines.clean.kernels.bands import find_near
 
-    def find(node: int) -> int:
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
-    for left, right in _candidates(signatures):
-        estimate = (
-            sum(x == y for x, y in zip(signatures[left], signatures[right], strict=True))
-            / PERMUTATIONS
-        )
-        if estimate >= similarity:
-            for node in (left, right):
-                value[node] = estimate
-            a, b = find(left), find(right)
-            if a != b:
-                low, high = (a, b) if ids[a] < ids[b] else (b, a)
-                parent[high] = low
-    return {item_id: (ids[find(i)], value[i]) for i, item_id in enumerate(ids)}
-
-
-def _sign(text: str) -> list[int]:
-    from rensa import RMinHash
-
-    words = text.split()
-    shingles = [" ".join(words[i : i + SHINGLE]) for i in range(len(words) - SHINGLE + 1)]
-    sketch = RMinHash(num_perm=PERMUTATIONS, seed=1)
-    sketch.update(shingles if len(words) >= 2 * SHINGLE else words)
-    return list(sketch.digest())
-
-
-def _candidates(signatures: list[list[int]]) -> Iterator[tuple[int, int]]:
-    """Pairs that agree on a whole band, each once."""
-    rows = PERMUTATIONS // BANDS
-    seen: set[tuple[int, int]] = set()
-    for band in range(BANDS):
-        buckets: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for i, signature in enumerate(signatures):
-            buckets[tuple(signature[band * rows : (band + 1) * rows])].append(i)
-        for members in buckets.values():
-            crowd = len(members) > BUCKET  # then a chain, for all pairs would be too many
-            pairs = itertools.pairwise(members) if crowd else itertools.combinations(members, 2)
-            for left, right in pairs:
-                if (left, right) not in seen:
-                    seen.add((left, right))
-                    yield left, right
+    chunks = ([part["text"]] for part in texts.iter_slices(CHUNK))
+    found = find_near(chunks, similarity, np.arange(len(texts)))
+    ids = texts["prompt_id"].to_list()
+    rows = zip(ids, found.kept.tolist(), found.value.tolist(), strict=True)
+    return {prompt_id: (ids[kept], value) for prompt_id, kept, value in rows}
 
 
 def _make_row(
     prompt_id: str, rule: str, kept: str, value: float, threshold: float
 ) -> dict[str, Any]:
-    reason = f"the same prompt as {kept}" if value == 1.0 else f"close to {kept} ({value:.2f})"
+    exact = rule == "exact_duplicate"
+    reason = f"the same prompt as {kept}" if exact else f"close to {kept} ({value:.2f})"
     return {
         "item_id": prompt_id,
         "item_kind": "prompt",

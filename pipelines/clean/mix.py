@@ -1,46 +1,65 @@
-"""Balanced mixing: quotas by category and by source, with the shortfall in writing."""
+"""Balanced mixing: quotas, strata and caps, with the shortfall in writing.
+
+Pairs come in an order that hashes of their ids and the seed decide, those that a quota names first,
+and each is taken as long as nothing it counts for is full. So the choice follows from the pairs and
+the seed, and a pair that is added takes the place of at most a few others: those that come last of
+what it counts for.
+"""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from pipelines.clean.shortfall import describe_shortfalls
+from pipelines.clean.strata import UNKNOWN, list_axes, share_out
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import Decided, decide_stage, drop_decided, make_scope
 from pipelines.lake.run import Run, StageSummary
-from schemas.ids import make_id
-from schemas.recipe import MixSpec, Recipe
+from schemas.mixing import MixSpec
+from schemas.recipe import Recipe
 
 STAGE = "mix"
-RULES = 2
+RULES = 3
+STRATUM, CLUSTER, POLICY = "stratum", "cluster", "policy"
+UNNAMED = (STRATUM, CLUSTER, POLICY)  # no recipe names the members of these
+Report = dict[str, dict[str, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Something that pairs count for: `kind` (an axis, stratum, cluster, policy), the counters of
+    each pair (n, w; -1 for none, none twice), and what the counters are called and may reach."""
+
+    kind: str
+    codes: NDArray[np.int32]
+    names: list[str]
+    limits: list[int]
 
 
 def mix_pairs(lake: Lake, run: Run, recipe: Recipe, pairs: pl.DataFrame) -> StageSummary:
-    """Drop what passes a quota (`over_quota_category`, `over_quota_source`, `over_total`).
+    """Drop what passes a quota (`over_quota_category`, …), the part of its stratum
+    (`over_stratum`), a cap (`over_cluster`, `over_policy`) or `over_total`.
 
-    `extra["quota"]` holds for each named category and source what was wanted and what was got.
+    `extra["quota"]` holds for each named category, source and so on what was wanted, what there was
+    and what was got; `extra["strata"]` the same of strata; `extra["shortfalls"]` says in words what
+    is missing and what would mend it.
 
     Args:
-        pairs: clean labelled pairs with `category` and `source`.
+        pairs: clean labelled pairs with `category` and `source`, and what `strata.add_strata` adds.
     """
 
     def compute() -> Decided:
         dropped, report = choose_pairs(pairs, recipe.mix, recipe.seed)
-        rows = [
-            {
-                "item_id": pair_id,
-                "item_kind": "pair",
-                "action": "drop",
-                "rule": rule,
-                "reason": reason,
-            }
-            for pair_id, rule, reason in dropped
-        ]
-        return Decided(rows, extra={"quota": report})
+        rows = dropped.with_columns(item_kind=pl.lit("pair"), action=pl.lit("drop"))
+        strata = report.pop(STRATUM, {})
+        extra = {"quota": report, "shortfalls": describe_shortfalls(report, pairs)}
+        return Decided(rows.rename({"pair_id": "item_id"}), extra={**extra, "strata": strata})
 
     return decide_stage(
         lake,
@@ -55,64 +74,132 @@ def mix_pairs(lake: Lake, run: Run, recipe: Recipe, pairs: pl.DataFrame) -> Stag
 def make_mix_scope(recipe: Recipe, pairs: pl.DataFrame) -> str:
     """The scope of the mixing of these pairs."""
     config = [recipe.seed, recipe.mix.model_dump(mode="json")]
-    inputs = pairs.select(pl.concat_str("pair_id", "category", "source", separator=":")).to_series()
+    looked_at = [axis for axis in list_axes(recipe.mix) if axis in pairs.columns]
+    columns = [pl.col(name).fill_null("") for name in ("pair_id", *looked_at)]
+    if "cluster_id" in pairs.columns:
+        columns.append(pl.col("cluster_id").fill_null(""))
+    if "policies" in pairs.columns:
+        columns.append(pl.col("policies").list.join(","))
+    inputs = pairs.select(pl.concat_str(columns, separator=":")).to_series()
     return make_scope(STAGE, RULES, config, inputs)
 
 
 def keep_mixed(lake: Lake, recipe: Recipe, pairs: pl.DataFrame) -> pl.DataFrame:
-    """`pairs` without those that passed a quota."""
+    """`pairs` without those that passed a quota or a cap."""
     return drop_decided(lake, pairs, "pair_id", [make_mix_scope(recipe, pairs)])
 
 
-def choose_pairs(
-    pairs: pl.DataFrame, mix: MixSpec, seed: int
-) -> tuple[list[tuple[str, str, str]], dict[str, dict[str, dict[str, int]]]]:
-    """Choose pairs in an order that hashes decide, each as long as no quota is full. Those of a
-    named category or source come first; the others take the room that is left.
+def choose_pairs(pairs: pl.DataFrame, mix: MixSpec, seed: int) -> tuple[pl.DataFrame, Report]:
+    """Choose pairs (see the module). Those of a named category, source and so on come first; the
+    others take the room that is left.
 
     Returns:
-        (pair_id, rule, reason) of those left out, and the report: kind -> name -> wanted and got.
+        pair_id, rule, reason of those left out, sorted; and the report: kind -> name -> wanted,
+        got, available (the pairs there were).
     """
+    pairs = pairs.sort("pair_id")
     total = mix.total if mix.total is not None else len(pairs)
-    wanted = {
-        "category": {name: _count(share, total) for name, share in mix.categories.items()},
-        "source": {name: _count(share, total) for name, share in mix.sources.items()},
-    }
-    got: dict[str, Counter[str]] = {"category": Counter(), "source": Counter()}
-    dropped: list[tuple[str, str, str]] = []
-    taken = 0
-    rows = pairs.select("pair_id", "category", "source").rows()
-    named = {*mix.categories}, {*mix.sources}
+    counted = _list_counted(pairs, mix, total)
+    outcome, reached = choose_rows(pairs["pair_id"], counted, total, seed)
+    columns = [(part, column) for part in counted for column in range(part.codes.shape[1])]
+    report: Report = {kind: {} for kind in ("category", "source")}
+    for part, got in zip(counted, reached, strict=True):
+        if part.kind not in (CLUSTER, POLICY):
+            available = np.bincount(part.codes[part.codes >= 0], minlength=len(part.names))
+            report[part.kind] = {
+                name: {"wanted": limit, "got": int(got[i]), "available": int(available[i])}
+                for i, (name, limit) in enumerate(zip(part.names, part.limits, strict=True))
+            }
+    reasons = []
+    left = np.flatnonzero(outcome != -1)
+    for row, column in zip(left.tolist(), outcome[left].tolist(), strict=True):
+        if column < 0:
+            reasons.append(("over_total", f"the total of {total} pairs is reached"))
+            continue
+        part, among = columns[column]
+        code = part.codes[row, among]
+        rule = part.kind if part.kind in UNNAMED else f"quota_{part.kind}"
+        reason = f"{part.kind} {part.names[code]} has its {part.limits[code]} pairs"
+        reasons.append((f"over_{rule}", reason))
+    dropped = pl.DataFrame(
+        {
+            "pair_id": pairs["pair_id"].gather(left),
+            "rule": pl.Series([rule for rule, _ in reasons], dtype=pl.String),
+            "reason": pl.Series([reason for _, reason in reasons], dtype=pl.String),
+        }
+    )
+    return dropped, report
 
-    def place(row: tuple[str, str, str]) -> tuple[bool, str]:
-        return row[1] not in named[0] and row[2] not in named[1], make_id("mix", seed, row[0])
 
-    for pair_id, category, source in sorted(rows, key=place):
-        names = {"category": category, "source": source}
-        full = [k for k, name in names.items() if name in wanted[k] and
-                got[k][name] >= wanted[k][name]]  # fmt: skip
-        if full:
-            name = names[full[0]]
-            reason = f"{full[0]} {name} has its {wanted[full[0]][name]} pairs"
-            dropped.append((pair_id, f"over_quota_{full[0]}", reason))
-        elif taken >= total:
-            dropped.append((pair_id, "over_total", f"the total of {total} pairs is reached"))
-        else:
-            taken += 1
-            for kind, name in names.items():
-                got[kind][name] += 1
-    return sorted(dropped), _report(wanted, got)
+def choose_rows(
+    ids: pl.Series, counted: list[Counted], total: int, seed: int
+) -> tuple[NDArray[np.int8], list[NDArray[np.int64]]]:
+    """The same on bare columns: for each row -1 where it is taken, -2 where the total was reached,
+    else the column (over all of `counted`) whose counter was full; and what the counters reached.
+
+    Args:
+        ids: (n,), sorted.
+        counted: what rows count for. Those of quotas come first in the order where they name a row.
+    """
+    if not counted and total >= len(ids):
+        return np.full(len(ids), -1, dtype=np.int8), []
+    from pipelines.clean.kernels.filling import fill, scatter
+    from pipelines.clean.kernels.words import read_texts
+
+    texts = read_texts(ids)
+    places = scatter(texts.data, texts.starts, texts.ends, seed)
+    named = np.zeros(len(ids), dtype=bool)
+    columns, limits = [np.full((len(ids), 1), -1, dtype=np.int32)], []
+    for part in counted:
+        columns.append(np.where(part.codes >= 0, part.codes + len(limits), -1).astype(np.int32))
+        limits += part.limits
+        if part.kind not in UNNAMED:
+            named |= (part.codes >= 0).any(axis=1)
+    counters = np.ascontiguousarray(np.hstack(columns[1:] or columns))
+    order = np.lexsort((places, ~named))
+    outcome, reached = fill(order, counters, np.array(limits, dtype=np.int64), total)
+    ends = np.cumsum([len(part.limits) for part in counted])
+    return outcome, np.split(reached, ends[:-1]) if counted else []
+
+
+def _list_counted(pairs: pl.DataFrame, mix: MixSpec, total: int) -> list[Counted]:
+    counted = []
+    for axis, shares in mix.quotas.items():
+        if shares:
+            names = list(shares)
+            limits = [_count(share, total) for share in shares.values()]
+            counted.append(Counted(axis, _code(pairs[axis], names), names, limits))
+    if mix.balance:
+        keys = pl.concat_str([pl.col(axis).fill_null(UNKNOWN) for axis in mix.balance],
+                             separator=" × ")  # fmt: skip
+        strata = pairs.select(keys).to_series()
+        sizes = strata.value_counts(name="size").sort(strata.name)
+        names = sizes[strata.name].to_list()
+        limits = share_out(sizes["size"].to_numpy(), total, mix.temperature).tolist()
+        counted.append(Counted(STRATUM, _code(strata, names), names, limits))
+    if mix.per_cluster is not None:
+        clusters = pairs["cluster_id"]
+        names = clusters.drop_nulls().unique().sort().to_list()
+        limits = [mix.per_cluster] * len(names)
+        counted.append(Counted(CLUSTER, _code(clusters, names), names, limits))
+    if mix.per_policy is not None:
+        names = pairs["policies"].explode(empty_as_null=True).drop_nulls().unique().sort().to_list()
+        limits = [mix.per_policy] * len(names)
+        codes = [_code(pairs["policies"].list.get(i, null_on_oob=True), names)
+                 for i in range(max(1, pairs["policies"].list.len().max() or 0))]  # fmt: skip
+        counted.append(Counted(POLICY, np.hstack(codes), names, limits))
+    return counted
+
+
+def _code(values: pl.Series, names: list[str]) -> NDArray[np.int32]:
+    """(n, 1): the place of each value among `names`, -1 for any other."""
+    if not names:
+        return np.full((len(values), 1), -1, dtype=np.int32)
+    places = dict(zip(names, range(len(names)), strict=True))
+    coded = values.replace_strict(places, default=-1, return_dtype=pl.Int32)
+    return coded.fill_null(-1).to_numpy().reshape(-1, 1)
 
 
 def _count(share: float, total: int) -> int:
     """The whole pairs in a share; 0.29 of 100 is 29, though their product is a hair less."""
     return math.floor(share * total + 1e-9)
-
-
-def _report(
-    wanted: Mapping[str, Mapping[str, int]], got: Mapping[str, Counter[str]]
-) -> dict[str, Any]:
-    return {
-        kind: {name: {"wanted": n, "got": got[kind][name]} for name, n in names.items()}
-        for kind, names in wanted.items()
-    }

@@ -14,7 +14,7 @@ from __future__ import annotations
 import polars as pl
 
 from pipelines.clean.dedup import group_near
-from pipelines.clean.texts import join_messages, normalise
+from pipelines.clean.texts import join_messages
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import Decided, decide_stage, drop_decided, make_scope
 from pipelines.lake.run import Run, StageSummary
@@ -22,7 +22,7 @@ from schemas.ids import make_seed
 from schemas.recipe import Recipe
 
 STAGE = "split"
-RULES = 3
+RULES = 4
 CLUSTER_SIMILARITY = 0.5
 SIDE = {"train": "train", "gold-teach": "train", "test": "test", "gold-exam": "test"}
 
@@ -119,11 +119,11 @@ def _find_groups(prompts: pl.DataFrame) -> dict[str, str]:
     the duplicates that each prompt stands for."""
     texts = (
         join_messages(prompts)
-        .select("prompt_id", "verifier", "parent_id", "duplicates", key=normalise(pl.col("text")))
+        .select("prompt_id", "verifier", "parent_id", "duplicates", "text")
         .sort("prompt_id")
     )
     open_ones = texts.filter(pl.col("verifier").is_null())
-    near = group_near(open_ones.select("prompt_id", "key").iter_rows(), CLUSTER_SIMILARITY)
+    near = group_near(open_ones, CLUSTER_SIMILARITY)
     group = {row: (near[row][0] if row in near else row) for row in texts["prompt_id"]}
     duplicates = texts.select("prompt_id", "duplicates").explode("duplicates").drop_nulls()
     group |= {duplicate: group[row] for row, duplicate in duplicates.iter_rows()}

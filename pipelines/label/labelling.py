@@ -15,6 +15,7 @@ from pipelines.label.latest import keep_rankings_of
 from pipelines.label.people.counting import find_discarded, keep_counted
 from pipelines.label.policies import POLICIES
 from pipelines.label.reliability import LEAST_TO_CALIBRATE, read_cards
+from pipelines.label.variants import VARIANTS, speak_of_standing
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import Decided, decide_stage, make_scope
 from pipelines.lake.editions import drop_superseded
@@ -31,20 +32,31 @@ class NotCalibrated(AssayError):
 
 
 def find_judgments(
-    lake: Lake, recipe: Recipe, judges: list[Judge], pairs: pl.DataFrame
+    lake: Lake,
+    recipe: Recipe,
+    judges: list[Judge],
+    pairs: pl.DataFrame,
+    variants: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """The judgments that speak of `pairs`: of verifiers, of people, of the recipe's judges and of
     its imported pools, with the columns that `pipelines.label.policies` adds. Of people what
     `pipelines.label.people.counting` counts; of a pool's editions what the newest says of a pair;
     of a verifier's verdicts those of its present version; of a ranking what was concluded of the
-    group that `pairs` form."""
+    group that `pairs` form. What was said of `variants` of a response (variant, stands) counts as
+    said of the response that stands for them."""
+    same = pl.DataFrame(schema=VARIANTS) if variants is None else variants
     found = lake.query(
-        "SELECT j.* FROM judgments j WHERE "
-        "(j.response_b IS NULL AND (j.response_a IN (SELECT response_a FROM pairs) "
-        "OR j.response_a IN (SELECT response_b FROM pairs))) "
-        "OR (j.response_a, j.response_b) IN (SELECT (response_a, response_b) FROM pairs) "
+        "WITH names AS (SELECT response, coalesce(variant, response) AS said FROM "
+        "(SELECT response_a AS response FROM pairs UNION SELECT response_b FROM pairs) "
+        "LEFT JOIN (FROM variants UNION SELECT DISTINCT stands, stands FROM variants) "
+        "ON stands = response) "
+        "SELECT j.* FROM judgments j JOIN names a ON a.said = j.response_a "
+        "LEFT JOIN names b ON b.said = j.response_b "
+        "WHERE j.response_b IS NULL OR (least(a.response, b.response), "
+        "greatest(a.response, b.response)) IN (SELECT (response_a, response_b) FROM pairs) "
         "ORDER BY j.judgment_id",
         pairs=pairs.select("response_a", "response_b"),
+        variants=same,
     )
     models = {judge.annotator: judge.model.policy for judge in judges}
     one_order = [j.annotator for j in judges if j.specification.get("orders", "both") != "both"]
@@ -64,7 +76,7 @@ def find_judgments(
         .otherwise(pl.lit(True)),
     )
     return (
-        keep_rankings_of(pairs, keep_counted(ours))
+        keep_rankings_of(pairs, keep_counted(speak_of_standing(ours, same)))
         .with_columns(
             one_order=pl.col("annotator").is_in(one_order),
             model=pl.col("annotator").replace_strict(models, default=None, return_dtype=pl.String),
@@ -75,12 +87,16 @@ def find_judgments(
 
 
 def apply_policy(
-    lake: Lake, recipe: Recipe, judges: list[Judge], pairs: pl.DataFrame
+    lake: Lake,
+    recipe: Recipe,
+    judges: list[Judge],
+    pairs: pl.DataFrame,
+    variants: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """`pairs` with the columns of `pipelines.label.policies` and chosen_id, rejected_id,
     probability (of the likelier side) and margin (2 p - 1). A pair that waits for people has no
-    chosen side."""
-    judgments = find_judgments(lake, recipe, judges, pairs)
+    chosen side. `variants`: see `find_judgments`."""
+    judgments = find_judgments(lake, recipe, judges, pairs, variants)
     if recipe.label.calibration:
         judgments = calibrate(lake, judgments, recipe.label.calibration)
     labels = {**POLICIES, **JURIES}[recipe.label.policy](pairs, judgments, recipe.label.threshold)

@@ -7,6 +7,7 @@ import itertools
 import polars as pl
 
 from annotators.verifiers import VERSION_MARK
+from pipelines.label.variants import VARIANTS
 from pipelines.label.verifying import CRITERION
 from pipelines.lake.catalogue import Lake
 from schemas.ids import make_pair_id
@@ -22,7 +23,9 @@ PAIR_SCHEMA = {
 }
 
 
-def find_pairs(lake: Lake, recipe: Recipe, rollouts: pl.DataFrame) -> pl.DataFrame:
+def find_pairs(
+    lake: Lake, recipe: Recipe, rollouts: pl.DataFrame, variants: pl.DataFrame | None = None
+) -> pl.DataFrame:
     """The candidate pairs of a recipe: pair_id, prompt_id, response_a < response_b, basis.
 
     `basis` says where a pair comes from: `verifier` (every correct x incorrect response where a
@@ -32,6 +35,8 @@ def find_pairs(lake: Lake, recipe: Recipe, rollouts: pl.DataFrame) -> pl.DataFra
 
     Args:
         rollouts: the responses in play, after the cleaning of responses.
+        variants: variant, stands: an imported pair of a variant is one of the response that stands
+            for it.
     """
     responses = rollouts.unique(["prompt_id", "response_id"]).select("prompt_id", "response_id")
     verdicts = lake.query(
@@ -42,7 +47,7 @@ def find_pairs(lake: Lake, recipe: Recipe, rollouts: pl.DataFrame) -> pl.DataFra
         [CRITERION, VERSION_MARK],
         wanted=responses,
     )
-    imported = _find_imported(lake, recipe, responses)
+    imported = _find_imported(lake, recipe, responses, variants)
     taken = set(imported["prompt_id"])
     rows = []
     scored = responses.join(verdicts, on="response_id", how="left").sort("response_id")
@@ -70,16 +75,23 @@ def _combine(
     return sorted(found)[:cap]
 
 
-def _find_imported(lake: Lake, recipe: Recipe, responses: pl.DataFrame) -> pl.DataFrame:
+def _find_imported(
+    lake: Lake, recipe: Recipe, responses: pl.DataFrame, variants: pl.DataFrame | None
+) -> pl.DataFrame:
     """Pairs that the recipe's imported pools compared, both of whose responses are in play."""
     names = [f"import:{source.name}" for source in recipe.prompts.imports]
     compared = lake.query(
-        "SELECT DISTINCT prompt_id, response_a, response_b FROM judgments "
-        "WHERE response_b IS NOT NULL AND list_contains(?, split_part(annotator, '/', 1)) "
-        "AND response_a IN (SELECT response_id FROM wanted) "
-        "AND response_b IN (SELECT response_id FROM wanted)",
+        "WITH names AS (SELECT response_id, response_id AS said FROM wanted UNION "
+        "SELECT stands, variant FROM variants SEMI JOIN wanted ON stands = response_id) "
+        "SELECT DISTINCT j.prompt_id, least(a.response_id, b.response_id) AS response_a, "
+        "greatest(a.response_id, b.response_id) AS response_b "
+        "FROM judgments j JOIN names a ON a.said = j.response_a "
+        "JOIN names b ON b.said = j.response_b "
+        "WHERE a.response_id <> b.response_id "
+        "AND list_contains(?, split_part(annotator, '/', 1))",
         [names],
         wanted=responses,
+        variants=pl.DataFrame(schema=VARIANTS) if variants is None else variants,
     )
     ids = [make_pair_id(*row) for row in compared.iter_rows()]
     return compared.with_columns(

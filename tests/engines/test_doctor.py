@@ -67,6 +67,6 @@ def test_all_that_assay_is_made_of_is_declared() -> None:
     names = {requirement.name for requirement in list_requirements()}
     assert names >= {
         "dataframely", "duckdb-extension-postgres-scanner", "label-studio-sdk", "math-verify",
-        "psycopg", "reasoning-gym", "rensa",
+        "numba", "psycopg", "reasoning-gym",
     }  # fmt: skip
     assert all(finding.mend for finding in diagnose())

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from flows.cli import assay
-from schemas.recipe import MixSpec
+from schemas.mixing import MixSpec
 from tests.conftest import ROOT, write_recipe
 
 STAGE_KEYS = {"rows_in", "kept", "dropped", "flipped", "to_review", "quarantined", "seconds"}

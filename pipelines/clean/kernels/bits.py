@@ -48,6 +48,16 @@ def load_word(context: Any, address: Any) -> Any:
 
 
 @intrinsic
+def load_half(context: Any, address: Any) -> Any:
+    """The 4 bytes from an address on as one uint32."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _load(builder, args[0], ir.IntType(32))
+
+    return types.uint32(types.int64), generate
+
+
+@intrinsic
 def mark_spaces(context: Any, address: Any) -> Any:
     """Which of the 64 bytes from an address on are ASCII white space (9 to 13, 32): bit i for
     byte i."""
@@ -102,3 +112,58 @@ def _load(builder: Any, address: Any, kind: Any) -> Any:
 
 def _fill(value: int) -> Any:
     return ir.Constant(BYTES, [value] * BLOCK)
+
+
+@intrinsic
+def lower_minima(context: Any, hashes: Any, count: Any, factors: Any, minima: Any) -> Any:
+    """Lower 128 minima by the products of `count` hashes with 128 factors (all uint32, mod 2^32).
+
+    The arguments but `count` are addresses. The minima stay in registers: eight vectors of sixteen,
+    where the processor has such.
+    """
+    lanes, vectors = 16, 8
+    kind = ir.VectorType(ir.IntType(32), lanes)
+    one = ir.Constant(ir.IntType(64), 1)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        hashes, count, factors, minima = args
+        places = [ir.Constant(ir.IntType(64), 4 * lanes * i) for i in range(vectors)]
+        by = [_load(builder, builder.add(factors, place), kind) for place in places]
+        given = [_load(builder, builder.add(minima, place), kind) for place in places]
+        before = builder.block
+        loop = builder.append_basic_block("loop")
+        done = builder.append_basic_block("done")
+        builder.cbranch(builder.icmp_signed(">", count, one.type(0)), loop, done)
+
+        builder.position_at_end(loop)
+        index = builder.phi(ir.IntType(64))
+        held = [builder.phi(kind) for _ in places]
+        at = builder.add(hashes, builder.shl(index, ir.Constant(ir.IntType(64), 2)))
+        single = _load(builder, at, ir.IntType(32))
+        spread = builder.shuffle_vector(
+            builder.insert_element(ir.Constant(kind, ir.Undefined), single, ir.IntType(32)(0)),
+            ir.Constant(kind, ir.Undefined),
+            ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes),
+        )
+        lower = []
+        for old, factor in zip(held, by, strict=True):
+            product = builder.mul(spread, factor)
+            lower.append(builder.select(builder.icmp_unsigned("<", product, old), product, old))
+        following = builder.add(index, one)
+        index.add_incoming(one.type(0), before)
+        index.add_incoming(following, loop)
+        for old, start, new in zip(held, given, lower, strict=True):
+            old.add_incoming(start, before)
+            old.add_incoming(new, loop)
+        builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
+
+        builder.position_at_end(done)
+        results = [builder.phi(kind) for _ in places]
+        for place, result, start, new in zip(places, results, given, lower, strict=True):
+            result.add_incoming(start, before)
+            result.add_incoming(new, loop)
+            held_at = builder.inttoptr(builder.add(minima, place), ir.PointerType(kind))
+            builder.store(result, held_at, align=1)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), generate

@@ -90,7 +90,7 @@ def part_words(column: pl.Series) -> Texts:
     return Texts(np.concatenate([data, spread.data]), starts, ends)
 
 
-def hash_texts(texts: Texts) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+def key_texts(texts: Texts) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """A 128-bit hash (two columns) of the words of each text, and how many words it has."""
     keys = np.zeros((len(texts), 2), dtype=np.uint64)
     counts = np.zeros(len(texts), dtype=np.int64)
@@ -100,7 +100,7 @@ def hash_texts(texts: Texts) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
 
 def index_grams(texts: Texts, size: int) -> GramIndex:
     """Index every run of `size` words of the texts; one of fewer words has none."""
-    _, words = hash_texts(texts)
+    _, words = key_texts(texts)
     total = int(np.maximum(words - size + 1, 0).sum())
     grams = np.zeros(total, dtype=np.uint64)
     owners = np.zeros(total, dtype=np.int32)
@@ -125,7 +125,7 @@ def index_grams(texts: Texts, size: int) -> GramIndex:
 def count_known(
     texts: Texts, index: GramIndex
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
-    """One pass: what `hash_texts` gives, and at how many places a text has a gram of the index."""
+    """One pass: what `key_texts` gives, and at how many places a text has a gram of the index."""
     keys = np.zeros((len(texts), 2), dtype=np.uint64)
     counts, known = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.int64)
     _scan(

@@ -50,12 +50,15 @@ ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
 ZERO, ONE, TWO, ALL = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(64)
 
 
+Column = pl.Series | pa.Array | pa.ChunkedArray
+
+
 @dataclass(frozen=True, slots=True)
 class Texts:
     """Texts ready for the kernels: text i is `data[starts[i] : ends[i]]`, UTF-8 in which only ASCII
     is still to be lower-cased and only ASCII white space parts words.
 
-    Columns: data (uint8), starts and ends (int64, a text each).
+    Columns: data (uint8, not to be written to), starts and ends (int64, a text each).
     """
 
     data: NDArray[np.uint8]
@@ -66,7 +69,7 @@ class Texts:
         return len(self.starts)
 
 
-def read_texts(column: pl.Series | pa.Array | pa.ChunkedArray) -> Texts:
+def read_texts(column: Column) -> Texts:
     """A column of strings (Polars, or Arrow string and large_string) as `Texts`, copied only where
     a row needs Polars or the column comes in several pieces. A null counts as the empty text."""
     if isinstance(column, pl.Series):
@@ -93,11 +96,13 @@ def _mend_odd(texts: Texts, column: pa.Array) -> Texts:
     odd = find_odd(texts.data, texts.starts, texts.ends, list_plain())
     rows = np.flatnonzero(odd)
     if not len(rows):
+        texts.data.setflags(write=False)
         return texts
     series = pl.Series("text", column.take(pa.array(rows)))
     mended = series.to_frame().select(normalise(pl.col("text"))).to_series().to_arrow()
     places = np.frombuffer(mended.buffers()[1], dtype=np.int64)[: len(rows) + 1]
     data = np.concatenate([texts.data, np.frombuffer(mended.buffers()[2], dtype=np.uint8)])
+    data.setflags(write=False)
     starts, ends = texts.starts.copy(), texts.ends.copy()
     starts[rows] = places[:-1] + len(texts.data)
     ends[rows] = places[1:] + len(texts.data)
@@ -107,6 +112,21 @@ def _mend_odd(texts: Texts, column: pa.Array) -> Texts:
 def count_room(texts: Texts) -> int:
     """How many words the longest text can have: the room that `hash_words` needs."""
     return int((texts.ends - texts.starts).max(initial=0)) // 2 + 1
+
+
+def hash_texts(texts: Texts) -> NDArray[np.uint64]:
+    """The 128-bit hash of each normalised text (n, 2): equal for texts that `normalise` makes
+    equal, and, but for a chance of 1 in 2^128 a pair, for no others."""
+    keys = np.empty((len(texts), 2), dtype=np.uint64)
+    _hash_texts(texts.data, texts.starts, texts.ends, count_room(texts), keys)
+    return keys
+
+
+@njit(nogil=True, cache=True)
+def _hash_texts(data: Any, starts: Any, ends: Any, room: int, keys: Any) -> None:
+    words, tail = np.empty(room, dtype=np.uint64), np.empty(BLOCK, dtype=np.uint8)
+    for row in range(starts.size):
+        _, keys[row, 0], keys[row, 1] = hash_words(data, starts[row], ends[row], words, tail)
 
 
 @njit(forceinline=True)

@@ -160,7 +160,11 @@ def test_what_is_dropped_always_has_a_smaller_one_that_stays(
 
 
 def test_every_id_is_in_a_group_that_its_representative_is_in() -> None:
-    groups = group_near([("a", LONG), ("b", change(LONG, 0)), ("c", "something else")], 0.8)
+    texts = pl.DataFrame({
+        "prompt_id": ["a", "b", "c"], "text": [LONG, change(LONG, 0), "something else"],
+    })  # fmt: skip
+    groups = group_near(texts, 0.8)
+    assert groups["b"][1] == pytest.approx(55 / 57)
     assert {name: kept for name, (kept, _) in groups.items()} == {"a": "a", "b": "a", "c": "c"}
 
 

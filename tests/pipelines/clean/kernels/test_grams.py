@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pipelines.clean.kernels.grams import (
     count_known,
     find_overlaps,
-    hash_texts,
     index_grams,
+    key_texts,
     part_words,
     split_words,
 )
@@ -49,7 +49,7 @@ def test_the_kernels_part_words_as_the_reference_does(drawn: list[str]) -> None:
 @pytest.mark.parametrize("text", ODD)
 def test_each_awkward_text_alone(text: str) -> None:
     assert read_back([text]) == [[word.lower() for word in split_words(column([text]))[0]]]
-    assert hash_texts(part_words(column([text])))[1].tolist() == [
+    assert key_texts(part_words(column([text])))[1].tolist() == [
         len(split_words(column([text]))[0])
     ]
 
@@ -62,7 +62,7 @@ def test_a_character_of_a_script_without_spaces_is_a_word() -> None:
 
 def test_nulls_and_no_texts() -> None:
     assert len(part_words(column([]))) == 0
-    assert hash_texts(part_words(column([None, ""])))[1].tolist() == [0, 0]
+    assert key_texts(part_words(column([None, ""])))[1].tolist() == [0, 0]
     empty = index_grams(part_words(column([])), 3)
     known = count_known(part_words(column(["a b c d"])), empty)[2]
     assert known.tolist() == [0]

@@ -1,0 +1,124 @@
+"""MinHash of texts, or of pairs of texts, in one pass over the Arrow buffers.
+
+An item is one text, or several (prompt, chosen, rejected). Its shingles are the runs of `size`
+words of each of its texts, as 32-bit hashes; a text of fewer than 2 `size` words gives its single
+words instead, for it has too few runs to compare. No shingle crosses from one text into the next,
+so an item is the same set whichever of its answers was preferred.
+
+The signature is the classic one (Broder 1997): 128 permutations of the 32-bit numbers, and under
+each the least value of the item's shingles. Permutation i takes x to c[i] * x mod 2^32, with c[i]
+odd and drawn once; the x are well mixed already, so nothing need be added. Of two items the share
+of equal places is an unbiased estimate of the Jaccard similarity of their shingles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from pipelines.clean.kernels.bits import find_address, lower_minima
+from pipelines.clean.kernels.words import LAST, Texts, count_room, fold, hash_words, roll_words
+
+PERMUTATIONS = 128
+SHINGLE = 5
+FACTORS = np.random.Generator(np.random.PCG64(1)).integers(0, 2**31, PERMUTATIONS) * 2 + 1
+FACTORS = FACTORS.astype(np.uint32)
+NOTHING = np.uint32(0xFFFFFFFF)
+LOW = np.uint64(0xFFFFFFFF)
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """What the pass over n items of k texts found.
+
+    Columns: keys (n, k, 2) uint64, the 128-bit hash of each normalised text; signatures (n, 128)
+    uint32, all ones for an item without a word; shingles, uint32 hashes of all items one after
+    another, repeats included; ends (n,) int64, where each item's shingles end.
+    """
+
+    keys: NDArray[np.uint64]
+    signatures: NDArray[np.uint32]
+    shingles: NDArray[np.uint32]
+    ends: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+
+def sign_items(texts: Sequence[Texts], size: int = SHINGLE) -> Signed:
+    """Sign items whose first texts are `texts[0]`, whose second are `texts[1]` and so on.
+
+    Args:
+        size: words in a shingle.
+    """
+    count, several = len(texts[0]), len(texts)
+    room = max(count_room(column) for column in texts)
+    most = sum(int((column.ends - column.starts).sum()) // 2 + count for column in texts)
+    keys = np.empty((count, several, 2), dtype=np.uint64)
+    signatures = np.full((count, PERMUTATIONS), NOTHING, dtype=np.uint32)
+    shingles = np.empty(most, dtype=np.uint32)
+    ends = np.empty(count, dtype=np.int64)
+    used = _sign(
+        tuple(column.data for column in texts),
+        tuple(column.starts for column in texts),
+        tuple(column.ends for column in texts),
+        size, room, FACTORS, keys, signatures, shingles, ends,
+    )  # fmt: skip
+    return Signed(keys, signatures, shingles[:used], ends)
+
+
+@njit(nogil=True, cache=True)
+def _sign(
+    data: Any,
+    starts: Any,
+    ends: Any,
+    size: int,
+    room: int,
+    factors: Any,
+    keys: Any,
+    signatures: Any,
+    shingles: Any,
+    places: Any,
+) -> int:
+    words, tail = np.empty(room, dtype=np.uint64), np.empty(64, dtype=np.uint8)
+    used = 0
+    for row in range(places.size):
+        first = used
+        for part in range(len(data)):
+            count, low, high = hash_words(
+                data[part], starts[part][row], ends[part][row], words, tail
+            )
+            keys[row, part, 0], keys[row, part, 1] = low, high
+            if count >= 2 * size:
+                count = roll_words(words, count, size, words)
+            for i in range(count):
+                shingles[used + i] = np.uint32(words[i] & LOW)
+            used += count
+        lower_minima(
+            find_address(shingles) + 4 * first,
+            used - first,
+            find_address(factors),
+            find_address(signatures) + 4 * PERMUTATIONS * row,
+        )
+        places[row] = used
+    return used
+
+
+@njit(nogil=True, cache=True)
+def fold_bands(signatures: Any, rows: int) -> Any:
+    """A 32-bit key for each band of `rows` places of each signature (bands, items): items that
+    agree on all places of a band have the same key there."""
+    bands = PERMUTATIONS // rows
+    out = np.empty((bands, signatures.shape[0]), dtype=np.uint32)
+    for item in range(signatures.shape[0]):
+        for band in range(bands):
+            key = np.uint64(rows)
+            for place in range(band * rows, band * rows + rows):
+                key = fold(key ^ np.uint64(signatures[item, place]), LAST) + np.uint64(place)
+            out[band, item] = np.uint32(key >> np.uint64(32))
+    return out
