@@ -161,7 +161,7 @@ class DecontaminateSpec(Part):
     ] = ["exact", "13gram", "8gram", "semantic"]
     min_share_13gram: Annotated[float, Field(ge=0, le=1)] = 0.0
     min_share_8gram: Annotated[float, Field(ge=0, le=1)] = 0.5
-    threshold: Annotated[float, Field(gt=0, le=1)] = 0.8
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.78
     model: str = "minilm"
 
 

@@ -50,29 +50,23 @@ class References:
     def __len__(self) -> int:
         return len(self.texts)
 
-    @cached_property
-    def words(self) -> list[list[str]]:
-        """The words of each text."""
+    def split(self, numbers: Sequence[int] | NDArray[np.int64]) -> dict[int, list[str]]:
+        """The words of some of the texts."""
         from pipelines.clean.kernels.grams import split_words
 
-        return split_words(pl.Series("text", self.texts, dtype=pl.String)).to_list()
+        wanted = pl.Series("text", [self.texts[n] for n in numbers], dtype=pl.String)
+        return dict(zip(map(int, numbers), split_words(wanted).to_list(), strict=True))
 
     @cached_property
-    def by_words(self) -> dict[tuple[str, ...], list[int]]:
-        """The references that are made of certain words; those of no word are in none."""
-        found: dict[tuple[str, ...], list[int]] = {}
-        for number, words in enumerate(self.words):
-            if words:
-                found.setdefault(tuple(words), []).append(number)
-        return found
-
-    @cached_property
-    def keys(self) -> NDArray[np.uint64]:
-        """A hash of the words of each text."""
+    def by_key(self) -> dict[int, list[int]]:
+        """Which texts have words of a certain hash; those without a word are in none."""
         from pipelines.clean.kernels.grams import key_texts, part_words
 
-        keys, _ = key_texts(part_words(pl.Series("text", self.texts, dtype=pl.String)))
-        return keys[:, 0]
+        keys, counts = key_texts(part_words(pl.Series("text", self.texts, dtype=pl.String)))
+        found: dict[int, list[int]] = {}
+        for number in np.flatnonzero(counts):
+            found.setdefault(int(keys[number, 0]), []).append(int(number))
+        return found
 
     def index(self, size: int) -> Any:
         """The index of the runs of `size` words, made when it is first asked for."""
@@ -148,45 +142,62 @@ def _search(
         keys, counts = grams.key_texts(parted)
         known = np.zeros(len(parted), dtype=np.int64)
     rows = np.flatnonzero(known)
-    claims: list[tuple[str, int, int]] = []
+    claims: list[tuple[str, int, list[int]]] = []
     if "exact" in least:
-        same = np.isin(keys[:, 0], references.keys) & (counts > 0)
-        claims += [("exact", int(item), -1) for item in np.flatnonzero(same)]
+        same = np.isin(keys[:, 0], np.fromiter(references.by_key, dtype=np.uint64)) & (counts > 0)
+        claims += [
+            ("exact", int(item), references.by_key[int(keys[item, 0])])
+            for item in np.flatnonzero(same)
+        ]
     for method, size in sizes.items():
         index = references.index(size)
         found = grams.find_overlaps(parted, index, rows)
         enough = found.shared >= least[method] * index.counts[found.owners]
         claims += [
-            (method, int(item), int(owner))
+            (method, int(item), [int(owner)])
             for item, owner in zip(found.texts[enough], found.owners[enough], strict=True)
         ]
     items = sorted({item for _, item, _ in claims})
     words = dict(zip(items, grams.split_words(chunk.gather(items)).to_list(), strict=True))
-    for method, item, owner in claims:
-        hit = (
-            _verify_exact(chunk[item], words[item], references)
-            if method == "exact"
-            else _verify_grams(words[item], owner, sizes[method], least[method], references)
-        )
+    theirs = references.split(sorted({owner for _, _, owners in claims for owner in owners}))
+    for method, item, owners in claims:
+        if method == "exact":
+            hit = _verify_exact(chunk[item], words[item], owners, theirs, references)
+        else:
+            hit = _verify_grams(
+                words[item], owners[0], theirs, sizes[method], least[method], references
+            )
         if hit is not None:
             yield {"item": item, "method": method, **hit}
 
 
-def _verify_exact(text: str, words: list[str], references: References) -> dict[str, Any] | None:
+def _verify_exact(
+    text: str,
+    words: list[str],
+    owners: Sequence[int],
+    theirs: Mapping[int, list[str]],
+    references: References,
+) -> dict[str, Any] | None:
     signs = OPERATORS.findall(text)
-    for number in references.by_words.get(tuple(words), []):
-        if OPERATORS.findall(references.texts[number]) == signs:
+    for number in owners:
+        if theirs[number] == words and OPERATORS.findall(references.texts[number]) == signs:
             return {**references.name(number), "value": 1.0, "excerpt": shorten(words)}
     return None
 
 
 def _verify_grams(
-    words: list[str], owner: int, size: int, least: float, references: References
+    words: list[str],
+    owner: int,
+    theirs: Mapping[int, list[str]],
+    size: int,
+    least: float,
+    references: References,
 ) -> dict[str, Any] | None:
     held = {tuple(words[i : i + size]): i for i in range(len(words) - size, -1, -1)}
-    share, place = _share(held, references.words[owner], size)
+    share, place = _share(held, theirs[owner], size)
     if share <= 0 or share < least:  # hashes collided: look at every reference
-        shares = [(*_share(held, other, size), -n) for n, other in enumerate(references.words)]
+        everybody = references.split(range(len(references)))
+        shares = [(*_share(held, other, size), -n) for n, other in everybody.items()]
         share, place, number = max(shares, key=lambda s: (s[0], s[2]), default=(0.0, 0, 0))
         owner = -number
         if share <= 0 or share < least:

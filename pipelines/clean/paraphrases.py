@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from engines.static_vectors import fit_static
 from pipelines.clean.contamination import HITS, References, shorten
 
+WORD = r"[\p{L}\p{N}]"
 STATIC_LEAST = 0.5
 """The least static cosine to some reference at which a text is embedded at all."""
 BLOCK = 512
@@ -35,10 +36,9 @@ def find_paraphrases(
         threshold: the least cosine of a hit.
         model: whose token vectors do the ruling out.
     """
-    known = [number for number, words in enumerate(references.words) if words]
-    wanted = texts.fill_null("").str.contains(r"[\p{L}\p{N}]")
-    items = np.flatnonzero(wanted.to_numpy())
-    if not known or not len(items):
+    known = _find_worded(pl.Series("text", references.texts, dtype=pl.String))
+    items = _find_worded(texts)
+    if not len(known) or not len(items):
         return pl.DataFrame([], schema=HITS)
     sources = [references.texts[number] for number in known]
     asked = texts.gather(items)
@@ -47,18 +47,24 @@ def find_paraphrases(
     near = rule_out(distinct.to_list(), sources, model)
     best, value = find_closest(embed(distinct.gather(near).to_list()), embed(sources))
     found = {int(at): (b, v) for at, b, v in zip(near, best, value, strict=True) if v >= threshold}
+    words = references.split(sorted({int(known[b]) for b, _ in found.values()}))
     rows: list[dict[str, Any]] = []
     for item, text in zip(items, asked, strict=True):
         if (hit := found.get(places[text])) is not None:
-            number = known[hit[0]]
+            number = int(known[hit[0]])
             rows.append({
                 "item": int(item),
                 "method": "semantic",
                 **references.name(number),
                 "value": float(hit[1]),
-                "excerpt": shorten(references.words[number]),
+                "excerpt": shorten(words[number]),
             })  # fmt: skip
     return pl.DataFrame(rows, schema=HITS)
+
+
+def _find_worded(texts: pl.Series) -> NDArray[np.int64]:
+    """The places of the texts that have a word."""
+    return np.flatnonzero(texts.fill_null("").str.contains(WORD).to_numpy())
 
 
 def rule_out(texts: Sequence[str], references: Sequence[str], model: str) -> NDArray[np.int64]:
