@@ -295,7 +295,7 @@ def run_tool(tool: str, folder: Path, share: float) -> dict[str, Any]:
     count = pl.scan_parquet(source).select(pl.len()).collect().item()
     part = PROMPT_SHARES.get(tool, 1.0)
     fewer, shorter = cut(source, share, count), cut(asked, part, None)
-    found = folder / f"{tool}.parquet"
+    found, seen = folder / f"{tool}.parquet", round(count * share)
     if tool == "pyahocorasick":
         python = find_python(tool)
         command = [str(python), str(ROOT / "benchmarks" / "peers" / "run_pyahocorasick.py")]
@@ -306,15 +306,15 @@ def run_tool(tool: str, folder: Path, share: float) -> dict[str, Any]:
     command += [str(fewer), str(shorter), str(found)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     said = json.loads(done.stdout.strip().splitlines()[-1])
-    planted = pl.read_parquet(folder / "planted.parquet").filter(pl.col("id") < count * share)
+    planted = pl.read_parquet(folder / "planted.parquet").filter(pl.col("id") < seen)
     hits = pl.read_parquet(found)["id"]
     recall = planted["id"].is_in(hits.implode()).mean() if part == 1 else None
     return {
         "tool": tool,
         "version": version,
-        "rows": round(count * share),
+        "rows": seen,
         "prompts": pl.scan_parquet(shorter).select(pl.len()).collect().item(),
-        "CPU s": said["few"] + (said["all"] - said["few"]) / share,
+        "CPU s": said["few"] + (said["all"] - said["few"]) * (count - FEW) / (seen - FEW),
         "scaled": share < 1,
         "peak MB": said["peak"],
         "recall": recall,

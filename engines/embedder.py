@@ -58,9 +58,10 @@ def embed_texts(
         convert_to_numpy=False,
         convert_to_tensor=True,
     )
-    found: npt.NDArray[np.float32] = vectors.float().cpu().numpy()
+    found = vectors.float().cpu().numpy()
     lengths = np.linalg.norm(found, axis=1, keepdims=True)  # bfloat16 rounds them
-    return found / np.maximum(lengths, np.float32(1e-12))
+    unit: npt.NDArray[np.float32] = found / np.maximum(lengths, np.float32(1e-12))
+    return unit
 
 
 def choose_precision() -> Precision:

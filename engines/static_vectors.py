@@ -19,6 +19,9 @@ import numpy.typing as npt
 from engines.embedder import MINILM, load_embedder
 
 BLOCK = 4096
+PRIOR_TOKENS = 2_000
+"""For how many tokens of references the mean of the vocabulary stands: the mean of a few references
+is what tells them from others, and must not be taken away."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,15 @@ def fit_static(references: Sequence[str], model: str = MINILM) -> StaticEmbedder
         seen += np.asarray((counts > 0).sum(axis=0)).ravel()
         total += np.asarray(counts.sum(axis=0)).ravel()
     rarity = np.log((len(references) + 1) / (seen + 0.5)).clip(0.1)
-    mean = total @ table / max(total.sum(), 1)
+    own = total @ table + PRIOR_TOKENS * table.mean(axis=0)
+    mean = own / (total.sum() + PRIOR_TOKENS)
     scaled = ((table - mean) * rarity[:, None]).astype(np.float32)
     return StaticEmbedder(scaled, plain.tokenizer, plain.window)
 
 
 def _count(embedder: StaticEmbedder, texts: Sequence[str]) -> Any:
     """How often each token stands in each text, as a sparse matrix."""
-    from scipy.sparse import csr_matrix
+    from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
 
     parted = embedder.tokenizer(
         list(texts), add_special_tokens=False, truncation=True, max_length=embedder.window
