@@ -11,7 +11,17 @@ from importlib.metadata import version
 
 import click
 
-from flows.commands import data, measuring, people, rubric, run, services, shipping, stages
+from flows.commands import (
+    data,
+    decontaminating,
+    measuring,
+    people,
+    rubric,
+    run,
+    services,
+    shipping,
+    stages,
+)
 
 
 class InOrder(click.Group):
@@ -32,10 +42,10 @@ def assay() -> None:
 
 
 for command in (
-    run.run, data.import_, *stages.COMMANDS, measuring.reliability, measuring.bias, rubric.rubric,
-    people.review, shipping.publish, shipping.versions, shipping.diff, shipping.explain,
-    shipping.export, shipping.train, shipping.exam, shipping.report, services.up, services.down,
-    services.status, services.deploy, services.doctor,
+    run.run, data.import_, *stages.COMMANDS, decontaminating.decontaminate, measuring.reliability,
+    measuring.bias, rubric.rubric, people.review, shipping.publish, shipping.versions,
+    shipping.diff, shipping.explain, shipping.export, shipping.train, shipping.exam,
+    shipping.report, services.up, services.down, services.status, services.deploy, services.doctor,
 ):  # fmt: skip
     assay.add_command(command)
 
