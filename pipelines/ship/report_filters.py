@@ -23,11 +23,11 @@ BY = ("source", "category")
 SEEN = {  # stage (before its colon) -> the frame of the view that its rules saw
     "dedup": "pool",
     "decontaminate": "distinct",
-    "split": "distinct",
+    "split": "uncontaminated",
     "quality_prompts": "assigned",
     "filter_responses": "all_rollouts",
     "decontaminate_responses": "whole_rollouts",
-    "quality_responses": "whole_rollouts",
+    "quality_responses": "clear_rollouts",
     "repeats": "usable_rollouts",
     "label": "labels",
     "filter": "labelled",
