@@ -267,6 +267,7 @@ def _is_wanted(recipe: Recipe, name: str) -> bool:
         "attributes": recipe.attributes is not None,
         "judge": bool(recipe.judges),
         "match": recipe.clean.bias.match_length,
+        "weigh": recipe.mix.weigh is not None,
         **{stage: bool(find_rules(recipe.clean.quality, kind)) for kind, stage in STAGES.items()},
     }.get(name, True)
 

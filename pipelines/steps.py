@@ -22,6 +22,7 @@ from pipelines.clean.repeats import drop_repeats
 from pipelines.clean.responses import filter_responses
 from pipelines.clean.rules.table import Kind
 from pipelines.clean.splits import split_prompts
+from pipelines.clean.weighing import weigh_pairs
 from pipelines.label.describing import describe_pairs
 from pipelines.label.judging import judge_pairs
 from pipelines.label.labelling import label_pairs
@@ -149,6 +150,11 @@ def _match(work: Work, limit: int | None) -> StageSummary:
     return match_lengths(work.lake, work.run, work.recipe, frame_pairs(view.mixed, view.rollouts))
 
 
+def _weigh(work: Work, limit: int | None) -> StageSummary:
+    view = work.look()
+    return weigh_pairs(work.lake, work.run, work.recipe, view.matched, view.rollouts)
+
+
 STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
     "import": _import_pools,
     "synthesise": lambda w, _: synthesise(w.lake, w.run, w.recipe),
@@ -172,11 +178,12 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
     "quality_pairs": _check("pair"),
     "mix": lambda w, _: mix_pairs(w.lake, w.run, w.recipe, w.look().mixable),
     "match": _match,
+    "weigh": _weigh,
 }
 FRAMES = (
     "pool", "distinct", "assigned", "prompts", "all_rollouts", "whole_rollouts", "usable_rollouts",
     "rollouts", "variants", "pairs", "labels", "labelled", "unrepeated", "clean", "mixable",
-    "mixed", "matched",
+    "mixed", "matched", "weighted",
 )  # fmt: skip
 FIRST_CHANGED = {
     "import": "pool",
@@ -199,12 +206,14 @@ FIRST_CHANGED = {
     "quality_pairs": "clean",
     "mix": "mixed",
     "match": "matched",
+    "weigh": "weighted",
 }
 SETTLING_TRIES = 3
 CALL_STEPS = ("grow", "rollouts", "signals", "attributes", "judge")
 SETTLING_STEPS = (
     "dedup", "split", "quality_prompts", "filter_responses", "quality_responses", "repeats",
     "verify", "label", "review_queue", "filter", "quality_pairs", "mix", "match",
+    "weigh",
 )  # fmt: skip
 """What follows from the recipe and the lake as it is: no new prompt, no model call."""
 

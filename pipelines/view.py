@@ -41,6 +41,8 @@ from pipelines.clean.rules.table import Kind
 from pipelines.clean.splits import STAGE as SPLIT
 from pipelines.clean.splits import keep_split, make_split_scope
 from pipelines.clean.strata import add_strata
+from pipelines.clean.weighing import STAGE as WEIGH
+from pipelines.clean.weighing import add_weights, make_weight_scope
 from pipelines.label.judges import load_judges
 from pipelines.label.labelling import STAGE as LABEL
 from pipelines.label.labelling import apply_policy, make_label_scope
@@ -171,6 +173,11 @@ class View:
             "chosen", "rejected"
         )
 
+    @cached_property
+    def weighted(self) -> pl.DataFrame:
+        """The pairs of the data set with `weight`."""
+        return add_weights(self.lake, self.recipe, self.matched)
+
     def audit_bias(self) -> dict[str, Any]:
         """How well shortcuts alone predict the labels of the data set: of all of it where the
         recipe sets a bound, else of at most `AUDIT_AT_MOST` pairs, the smallest ids (hashes)."""
@@ -189,6 +196,7 @@ class View:
             for kind in QUALITY
         }
         matching = self.recipe.clean.bias.match_length
+        weighing = self.recipe.mix.weigh is not None
         return {
             DEDUP: make_dedup_scope(self.recipe, self.pool),
             SPLIT: make_split_scope(self.recipe, self.distinct),
@@ -201,4 +209,5 @@ class View:
             **quality["pair"],
             MIX: make_mix_scope(self.recipe, self.mixable),
             **({MATCH: make_match_scope(self.recipe, self.mixed)} if matching else {}),
+            **({WEIGH: make_weight_scope(self.recipe, self.matched)} if weighing else {}),
         }

@@ -20,7 +20,8 @@ HELP = {
               "Find duplicate prompts, give the others their split, check their quality."),
     "filter": (("filter", "quality_pairs"),
                "Drop labelled pairs that repeat others, or that RECIPE's quality rules hit."),
-    "mix": (("mix", "match"), "Balance the pairs of RECIPE by its quotas and by length."),
+    "mix": (("mix", "match", "weigh"),
+            "Balance the pairs of RECIPE by its quotas and by length, and weigh them."),
 }  # fmt: skip
 
 # a step of these takes in rows of its own, and not those of the step before it
