@@ -21,7 +21,7 @@ TEXT_CHARS = 600
 BY = ("source", "category")
 SEEN = {  # stage (before its colon) -> the frame of the view that its rules saw
     "dedup": "pool",
-    "split": "distinct",
+    "split": "uncontaminated",
     "quality_prompts": "assigned",
     "filter_responses": "all_rollouts",
     "decontaminate": "distinct",
