@@ -11,7 +11,18 @@ from importlib.metadata import version
 
 import click
 
-from flows.commands import data, measuring, people, pools, rubric, run, services, shipping, stages
+from flows.commands import (
+    data,
+    decontaminating,
+    measuring,
+    people,
+    pools,
+    rubric,
+    run,
+    services,
+    shipping,
+    stages,
+)
 
 
 class InOrder(click.Group):
@@ -32,10 +43,11 @@ def assay() -> None:
 
 
 for command in (
-    run.run, data.import_, pools.clean, *stages.COMMANDS, measuring.reliability, measuring.bias,
-    rubric.rubric, people.review, shipping.publish, shipping.versions, shipping.diff,
-    shipping.explain, shipping.export, shipping.train, shipping.exam, shipping.report, services.up,
-    services.down, services.status, services.deploy, services.doctor,
+    run.run, data.import_, pools.clean, *stages.COMMANDS, decontaminating.decontaminate,
+    measuring.reliability, measuring.bias, rubric.rubric, people.review, shipping.publish,
+    shipping.versions, shipping.diff, shipping.explain, shipping.export, shipping.train,
+    shipping.exam, shipping.report, services.up, services.down, services.status, services.deploy,
+    services.doctor,
 ):  # fmt: skip
     assay.add_command(command)
 

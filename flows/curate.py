@@ -35,6 +35,7 @@ from pipelines.ship.report import build_report
 from pipelines.ship.train import train_model
 from pipelines.steps import (
     CALL_STEPS,
+    DECONTAMINATING,
     STEPS,
     Work,
     find_recipe,
@@ -263,6 +264,7 @@ def _is_wanted(recipe: Recipe, name: str) -> bool:
         "import": bool(prompts.imports),
         "synthesise": bool(prompts.verifiable or prompts.arithmetic),
         "grow": prompts.open is not None,
+        **dict.fromkeys(DECONTAMINATING, recipe.clean.decontaminate is not None),
         "signals": bool(recipe.signals),
         "attributes": recipe.attributes is not None,
         "judge": bool(recipe.judges),

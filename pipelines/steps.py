@@ -13,6 +13,7 @@ from pathlib import Path
 
 from annotators.rubrics.rubric import Criterion, load_rubric
 from engines.assets import AssetMissing, find_asset
+from pipelines.clean.decontaminate import decontaminate_prompts, decontaminate_responses
 from pipelines.clean.dedup import dedup_prompts
 from pipelines.clean.filters import filter_pairs
 from pipelines.clean.matching import match_lengths
@@ -132,6 +133,23 @@ def _signal(work: Work, limit: int | None) -> StageSummary:
     return run_signals(work.lake, work.run, work.recipe, view.prompts, view.rollouts, limit)
 
 
+def _decontaminate(work: Work, limit: int | None) -> StageSummary:
+    distinct = work.look().distinct
+    if work.recipe.clean.decontaminate is None:
+        return StageSummary("decontaminate", len(distinct), len(distinct))
+    return decontaminate_prompts(work.lake, work.run, work.recipe, work.base, distinct)
+
+
+def _decontaminate_responses(work: Work, limit: int | None) -> StageSummary:
+    view = work.look()
+    if work.recipe.clean.decontaminate is None:
+        count = view.whole_rollouts["response_id"].n_unique()
+        return StageSummary("decontaminate_responses", count, count)
+    return decontaminate_responses(
+        work.lake, work.run, work.recipe, work.base, view.whole_rollouts, view.prompts
+    )
+
+
 def _filter(work: Work, limit: int | None) -> StageSummary:
     view = work.look()
     return filter_pairs(
@@ -160,12 +178,14 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
     "synthesise": lambda w, _: synthesise(w.lake, w.run, w.recipe),
     "grow": _grow,
     "dedup": lambda w, _: dedup_prompts(w.lake, w.run, w.recipe, w.look().pool),
-    "split": lambda w, _: split_prompts(w.lake, w.run, w.recipe, w.look().distinct),
+    "decontaminate": _decontaminate,
+    "split": lambda w, _: split_prompts(w.lake, w.run, w.recipe, w.look().uncontaminated),
     "quality_prompts": _check("prompt"),
     "rollouts": _roll_out,
     "filter_responses": lambda w, _: filter_responses(
         w.lake, w.run, w.recipe, w.look().all_rollouts
     ),
+    "decontaminate_responses": _decontaminate_responses,
     "quality_responses": _check("response"),
     "repeats": _drop_repeats,
     "verify": _verify,
@@ -181,19 +201,21 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
     "weigh": _weigh,
 }
 FRAMES = (
-    "pool", "distinct", "assigned", "prompts", "all_rollouts", "whole_rollouts", "usable_rollouts",
-    "rollouts", "variants", "pairs", "labels", "labelled", "unrepeated", "clean", "mixable",
-    "mixed", "matched", "weighted",
+    "pool", "distinct", "uncontaminated", "assigned", "prompts", "all_rollouts", "whole_rollouts",
+    "clear_rollouts", "usable_rollouts", "rollouts", "variants", "pairs", "labels", "labelled",
+    "unrepeated", "clean", "mixable", "mixed", "matched", "weighted",
 )  # fmt: skip
 FIRST_CHANGED = {
     "import": "pool",
     "synthesise": "pool",
     "grow": "pool",
     "dedup": "distinct",
+    "decontaminate": "uncontaminated",
     "split": "assigned",
     "quality_prompts": "prompts",
     "rollouts": "all_rollouts",
     "filter_responses": "whole_rollouts",
+    "decontaminate_responses": "clear_rollouts",
     "quality_responses": "usable_rollouts",
     "repeats": "rollouts",
     "verify": "pairs",
@@ -211,11 +233,13 @@ FIRST_CHANGED = {
 SETTLING_TRIES = 3
 CALL_STEPS = ("grow", "rollouts", "signals", "attributes", "judge")
 SETTLING_STEPS = (
-    "dedup", "split", "quality_prompts", "filter_responses", "quality_responses", "repeats",
-    "verify", "label", "review_queue", "filter", "quality_pairs", "mix", "match",
-    "weigh",
+    "dedup", "decontaminate", "split", "quality_prompts", "filter_responses",
+    "decontaminate_responses", "quality_responses", "repeats", "verify", "label", "review_queue",
+    "filter", "quality_pairs", "mix", "match", "weigh",
 )  # fmt: skip
 """What follows from the recipe and the lake as it is: no new prompt, no model call."""
+DECONTAMINATING = ("decontaminate", "decontaminate_responses")
+"""Steps that do nothing for a recipe that names no evaluation set."""
 
 
 def run_step(work: Work, name: str, limit: int | None = None) -> StageSummary:

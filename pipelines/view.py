@@ -16,6 +16,11 @@ import polars as pl
 
 from annotators.talk import Judge
 from pipelines.clean.auditing import audit_bias
+from pipelines.clean.decontaminate import OF_RESPONSES, keep_uncontaminated
+from pipelines.clean.decontaminate import STAGE as DECONTAMINATE
+from pipelines.clean.decontaminate import keep_uncontaminated_responses as keep_clear
+from pipelines.clean.decontaminate import make_prompt_scope as make_contamination_scope
+from pipelines.clean.decontaminate import make_response_scope as make_clear_scope
 from pipelines.clean.dedup import STAGE as DEDUP
 from pipelines.clean.dedup import keep_distinct, make_dedup_scope
 from pipelines.clean.filters import STAGE as FILTER
@@ -74,9 +79,14 @@ class View:
         return keep_distinct(self.lake, self.recipe, self.pool)
 
     @cached_property
+    def uncontaminated(self) -> pl.DataFrame:
+        """The distinct prompts without those of the recipe's evaluation sets."""
+        return keep_uncontaminated(self.lake, self.recipe, self.base, self.distinct)
+
+    @cached_property
     def assigned(self) -> pl.DataFrame:
-        """The distinct prompts with `cluster_id` and `split`."""
-        return keep_split(self.lake, self.recipe, self.distinct)
+        """The uncontaminated prompts with `cluster_id` and `split`."""
+        return keep_split(self.lake, self.recipe, self.uncontaminated)
 
     @cached_property
     def prompts(self) -> pl.DataFrame:
@@ -94,9 +104,14 @@ class View:
         return keep_responses(self.lake, self.recipe, self.all_rollouts)
 
     @cached_property
+    def clear_rollouts(self) -> pl.DataFrame:
+        """Of those the ones that hold no prompt of the recipe's evaluation sets."""
+        return keep_clear(self.lake, self.recipe, self.base, self.whole_rollouts)
+
+    @cached_property
     def usable_rollouts(self) -> pl.DataFrame:
-        """The whole rollouts whose responses the quality rules kept."""
-        return self._keep_good("response", self.whole_rollouts)
+        """Of those the ones whose responses the quality rules kept."""
+        return self._keep_good("response", self.clear_rollouts)
 
     @cached_property
     def rollouts(self) -> pl.DataFrame:
@@ -146,7 +161,7 @@ class View:
         if kind == "prompt":
             return frame_prompts(self.assigned)
         if kind == "response":
-            return frame_responses(self.whole_rollouts)
+            return frame_responses(self.clear_rollouts)
         return frame_pairs(self.unrepeated, self.rollouts)
 
     def _keep_good(self, kind: Kind, frame: pl.DataFrame) -> pl.DataFrame:
@@ -197,9 +212,9 @@ class View:
         }
         matching = self.recipe.clean.bias.match_length
         weighing = self.recipe.mix.weigh is not None
-        return {
+        found = {
             DEDUP: make_dedup_scope(self.recipe, self.pool),
-            SPLIT: make_split_scope(self.recipe, self.distinct),
+            SPLIT: make_split_scope(self.recipe, self.uncontaminated),
             **quality["prompt"],
             FILTER_RESPONSES: make_response_scope(self.recipe.clean, self.all_rollouts),
             **quality["response"],
@@ -211,3 +226,8 @@ class View:
             **({MATCH: make_match_scope(self.recipe, self.mixed)} if matching else {}),
             **({WEIGH: make_weight_scope(self.recipe, self.matched)} if weighing else {}),
         }
+        if self.recipe.clean.decontaminate is not None:
+            where = self.recipe, self.base
+            found[DECONTAMINATE] = make_contamination_scope(*where, self.distinct)
+            found[OF_RESPONSES] = make_clear_scope(*where, self.whole_rollouts)
+        return found

@@ -147,6 +147,25 @@ class LabelSpec(Part):
     calibration: Literal["platt", "isotonic"] | None = None
 
 
+class DecontaminateSpec(Part):
+    """Which evaluation sets a data set must not repeat, and what counts as repeating.
+
+    `against` names files, folders or `hub:` data sets, relative to the recipe. A text repeats a
+    prompt if it has all its words (`exact`), at least the named share of its different runs of 13
+    or of 8 words (at 0, one run is enough), or says the same (`semantic`: a similarity of at least
+    `threshold` by the vectors of `model`; see docs/cleaning.md for where the default comes from).
+    """
+
+    against: Annotated[list[str], Field(min_length=1)]
+    methods: Annotated[
+        list[Literal["exact", "13gram", "8gram", "semantic"]], Field(min_length=1)
+    ] = ["exact", "13gram", "8gram", "semantic"]
+    min_share_13gram: Annotated[float, Field(ge=0, le=1)] = 0.0
+    min_share_8gram: Annotated[float, Field(ge=0, le=1)] = 0.5
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.78
+    model: str = "minilm"
+
+
 class CutOffSpec(Part):
     """The length to which a trainer cuts prompt and response together: `tokens` of `tokenizer`
     (minilm, embedded, a checkpoint folder or a hub id)."""
@@ -164,6 +183,7 @@ class CleanSpec(Part):
     max_response_chars: Annotated[int, Field(ge=1)] = 20000
     drop_truncated: bool = True
     drop_refusals: bool = False
+    decontaminate: DecontaminateSpec | None = None
     cut_off: CutOffSpec | None = None
     quality: QualitySpec = QualitySpec()
     bias: BiasSpec = BiasSpec()
@@ -184,7 +204,8 @@ class ReviewSpec(Part):
     `people` (emails of the desk), who then cannot see one another's work. `criteria` names the
     rubric whose criteria are rated. `show_predictions` shows what judges said, which anchors
     people. A batch passes its gates at `min_alpha` (Krippendorff) and `min_gold_accuracy`; a
-    person below the latter is set aside.
+    person below the latter is set aside. A release takes an item with `min_answers` of the
+    `overlap` answers (all of them, where it is not given).
     """
 
     limit: Annotated[int, Field(ge=1)] = 100
@@ -197,9 +218,15 @@ class ReviewSpec(Part):
     show_predictions: bool = False
     min_alpha: Annotated[float, Field(ge=-1, le=1)] = 0.4
     min_gold_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.7
+    min_answers: Annotated[int, Field(ge=1, le=50)] | None = None
 
     @model_validator(mode="after")
     def check_people(self) -> ReviewSpec:
+        if self.min_answers is not None and self.min_answers > self.overlap:
+            raise ValueError(
+                f"min_answers is {self.min_answers}, and only {self.overlap} people are asked: "
+                "lower it, or raise overlap"
+            )
         if self.per_person and len(self.people) < self.overlap:
             raise ValueError(
                 f"per_person shows each task to {self.overlap} of the people listed, and "

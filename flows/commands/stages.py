@@ -10,14 +10,16 @@ from flows.options import command_options, show_example
 
 HELP = {
     "synthesise": (("synthesise", "grow"), "Make the prompts of RECIPE that the lake lacks."),
-    "rollouts": (("rollouts", "filter_responses", "quality_responses", "repeats", "verify"),
+    "rollouts": (("rollouts", "filter_responses", "decontaminate_responses", "quality_responses",
+                  "repeats", "verify"),
                  "Sample, clean and verify the responses of RECIPE."),
     "signals": (("signals",), "Compute the signals of RECIPE that the lake lacks."),
     "judge": (("attributes", "judge"),
               "Ask the judges of RECIPE about every pair no verifier decides."),
     "label": (("label", "review_queue"), "Apply the label policy of RECIPE; queue the undecided."),
-    "dedup": (("dedup", "split", "quality_prompts"),
-              "Find duplicate prompts, give the others their split, check their quality."),
+    "dedup": (("dedup", "decontaminate", "split", "quality_prompts"),
+              "Find duplicate and contaminated prompts, give the others their split, check their "
+              "quality."),
     "filter": (("filter", "quality_pairs"),
                "Drop labelled pairs that repeat others, or that RECIPE's quality rules hit."),
     "mix": (("mix", "match", "weigh"),
@@ -25,7 +27,7 @@ HELP = {
 }  # fmt: skip
 
 # a step of these takes in rows of its own, and not those of the step before it
-MAKERS = ("grow", "judge")
+MAKERS = ("grow", "judge", "decontaminate_responses")
 ADDED = ("calls", "reused", "remaining", "tokens_in", "tokens_out", "made", "invalid")
 
 
@@ -58,7 +60,9 @@ def run_steps(
     from pipelines.steps import find_recipe, open_work, run_step
 
     parsed, base = find_recipe(recipe, lake)
-    names = tuple(name for name in names if name != "attributes" or parsed.attributes)
+    unwanted = () if parsed.clean.decontaminate else ("decontaminate", "decontaminate_responses")
+    unwanted += () if parsed.attributes else ("attributes",)
+    names = tuple(name for name in names if name not in unwanted)
     console = Console()
     run = new_run(parsed, retry_failed=retry_failed, tell=console.tell, progress=console.progress)
     with open_work(lake, parsed, base, run) as work:

@@ -123,6 +123,7 @@ def _complete(lake: Lake, start: str) -> str:
     found = lake.query(
         "SELECT DISTINCT pair_id FROM (SELECT pair_id FROM version_pairs UNION ALL "
         "SELECT pair_id FROM reviews UNION ALL "
+        "SELECT unnest(pair_ids) AS pair_id FROM imports UNION ALL "
         "SELECT item_id FROM decisions WHERE item_kind = 'pair') "
         "WHERE starts_with(pair_id, ?) ORDER BY 1 LIMIT 3",
         [start],

@@ -21,10 +21,12 @@ TEXT_CHARS = 600
 BY = ("source", "category")
 SEEN = {  # stage (before its colon) -> the frame of the view that its rules saw
     "dedup": "pool",
-    "split": "distinct",
+    "split": "uncontaminated",
     "quality_prompts": "assigned",
     "filter_responses": "all_rollouts",
-    "quality_responses": "whole_rollouts",
+    "decontaminate": "distinct",
+    "decontaminate_responses": "whole_rollouts",
+    "quality_responses": "clear_rollouts",
     "repeats": "usable_rollouts",
     "filter": "labelled",
     "quality_pairs": "unrepeated",
