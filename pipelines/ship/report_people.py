@@ -16,7 +16,7 @@ import polars as pl
 from annotators.people.agreement import measure_alpha
 from annotators.people.annotations import take_latest
 from annotators.people.minutes import trace_curve
-from pipelines.label.people.assessing import COMPARED, find_batched, list_annotations
+from pipelines.label.people.assessing import find_batched, list_annotations
 from pipelines.label.people.counting import PEOPLE
 from pipelines.label.people.releasing import measure_gates
 from pipelines.label.people.resolving import find_below
@@ -68,14 +68,12 @@ def describe_people(lake: Lake, version: Published, review: Row) -> Row | None:
         bar: the accuracy on hidden gold that a batch must show.
         batches: those of the whole lake in their order, with a `number`: batch_id, title, question,
             overlap, items, gold_tasks, tasks, answered, people, alpha
-            (`annotators.people.agreement.Alpha` as a dictionary, None of answers that are no
-            votes), gates (`annotators.people.gates.Gate` likewise), failed (names of gates),
-            approved_by (names), gold, discarded, waiting (items), in_version (its pairs that have
-            the label it gave them).
+            (`annotators.people.agreement.Alpha` as a dictionary), gates
+            (`annotators.people.gates.Gate` likewise), failed (names of gates), approved_by
+            (names), gold, discarded, waiting (items), in_version (its pairs that have the label
+            it gave them).
         people: a row a batch (`number`) and person: the figures of
             `annotators.people.standing.measure_standing`, and aside.
-        apart: the questions that were answered and whose answers are no votes, so that nobody is
-            held against another.
         ledger: see `pipelines.label.people.status.keep_ledger`, with a `number` by batch.
         curve: minutes, gold: the pairs released as gold whose answers were all given in as many of
             people's minutes, summed in the order of the answers.
@@ -101,7 +99,6 @@ def describe_people(lake: Lake, version: Published, review: Row) -> Row | None:
         "bar": spec.min_gold_accuracy,
         "batches": batches,
         "people": people,
-        "apart": sorted(set(answers["question"].drop_nulls()) - set(COMPARED)),
         "ledger": {
             "all": ledger["all"],
             "by_batch": sorted(by_batch, key=lambda row: row["number"]),
@@ -171,7 +168,7 @@ def _describe_batches(
                 "items": batch["reviews"],
                 "gold_tasks": batch["gold"],
                 "people": mine["annotator"].n_unique(),
-                "alpha": _measure_alpha(mine) if batch["question"] in COMPARED else None,
+                "alpha": _measure_alpha(mine),
                 "gates": gates,
                 "failed": [gate["name"] for gate in gates if not gate["passed"]],
                 "approved_by": release["approved_by"] if release else [],
@@ -185,7 +182,7 @@ def _describe_batches(
 def _measure_alpha(answers: pl.DataFrame) -> Row:
     """Of the answers that the gates count (`releasing.measure_gates`)."""
     counted = pl.col("set_aside").is_null() & (pl.col("role") != "adjudication")
-    return asdict(measure_alpha(take_latest(list_annotations(answers).filter(counted))))
+    return asdict(measure_alpha(take_latest(list_annotations(answers).filter(counted), None)))
 
 
 def _describe_people(past: PastLake, answers: pl.DataFrame, numbers: dict[str, int]) -> list[Row]:
