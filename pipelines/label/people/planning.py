@@ -140,16 +140,17 @@ def _sum_open(lake: Lake, spec: ReviewSpec, desk: str, title: str, question: str
     return float(seconds.item())
 
 
-def choose_next(
-    lake: Lake, spec: ReviewSpec, question: str, seconds: float
-) -> list[dict[str, Any]]:
-    """What a push would send first to fill `seconds`: rows of `reviews` with their category, the
-    gain as part of that batch, and the `seconds` of all answers wanted."""
-    queued, chosen = _choose_queued(lake, spec, question, seconds)
+def choose_next(lake: Lake, spec: ReviewSpec, seconds: float) -> list[dict[str, Any]]:
+    """What pushes would send first to fill `seconds`, of whatever question: rows of `reviews` with
+    their category, the `worth` before `coverage` and the gain with it, and the `seconds` of all
+    answers wanted."""
+    queued, chosen = _choose_queued(lake, spec, None, seconds)
     by_id = {row["review_id"]: row for row in queued.to_dicts()}
     return [
-        {**by_id[c.key], "gain": c.worth * coverage, "seconds": c.seconds} for c, coverage in chosen
-    ]
+        {**by_id[c.key], "worth": c.worth, "coverage": coverage, "gain": c.worth * coverage,
+         "seconds": c.seconds}
+        for c, coverage in chosen
+    ]  # fmt: skip
 
 
 def name_people(spec: ReviewSpec) -> dict[str, str]:
@@ -170,12 +171,12 @@ def name_project(title: str, review: dict[str, Any], person: str | None = None) 
 
 
 def _choose_queued(
-    lake: Lake, spec: ReviewSpec, question: str, seconds: float | None
+    lake: Lake, spec: ReviewSpec, question: str | None, seconds: float | None
 ) -> tuple[pl.DataFrame, list[tuple[Candidate, float]]]:
-    """What waits to be asked for the first time, priced; and what of it fills `seconds`."""
-    waiting = find_reviews(
-        lake, f"status = 'queued' AND batch_id IS NULL AND question = '{question}'"
-    )
+    """What waits to be asked for the first time (one question, or any), priced; and what of it
+    fills `seconds`."""
+    asked = f" AND question = '{question}'" if question else ""
+    waiting = find_reviews(lake, f"status = 'queued' AND batch_id IS NULL{asked}")
     queued = _price(lake, waiting)
     candidates = [
         Candidate(

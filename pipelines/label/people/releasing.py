@@ -125,9 +125,8 @@ def find_batch(lake: Lake, batch_id: str) -> Row:
 
 def measure_gates(batch: Row, answers: pl.DataFrame, spec: ReviewSpec) -> list[Gate]:
     """The gates of a batch. What it was not made to show is not asked of it: agreement, of one
-    person an item; accuracy, without hidden gold. Half of the
-    hidden gold must have a label where that is less than the bar: it goes out once, and some of it
-    nobody can decide."""
+    person an item; accuracy, without hidden gold. Half of the hidden gold must have a label where
+    that is less than the bar: it goes out once, and some of it nobody can decide."""
     said = list_annotations(answers).filter(pl.col("set_aside").is_null())
     work = said.filter(pl.col("role") != "adjudication")
     if work.is_empty():
