@@ -108,10 +108,11 @@ def _check_overlap(rows: pl.DataFrame, bars: Bars) -> Gate:
     people = rows.group_by("item").len()["len"]
     enough = int((people >= bars.overlap).sum())
     share = enough / len(people)
+    must = f"; {bars.overlap_share:.0%} must be" if bars.overlap_share else ""
     return _hold(
         "overlap", share, bars.overlap_share,
         f"{enough} of {len(people)} items ({share:.1%}) were answered by {bars.overlap} people or "
-        f"more; {bars.overlap_share:.0%} must be",
+        f"more{must}",
     )  # fmt: skip
 
 

@@ -67,9 +67,10 @@ def trace_learning(
     Returns:
         gold: the pairs that people released with a side and no other gold denies; needed: how many
         it takes (`LEAST_GOLD`). labels, model: the points of the two curves, as
-        `annotators.people.minutes.trace_curve` has them, with `gold` (pairs known by then) and
-        `coverage` (of labels: the share of the pairs that the policy labels at all; n counts
-        those; of a model 1). Both are empty where gold is too little.
+        `annotators.people.minutes.trace_curve` has them, with `gold` (pairs known by then). What a
+        policy leaves undecided counts as half right, for with more gold it may decide more; so
+        labels have `coverage` too (the share of the pairs that it labels) and `right` (of these;
+        None where it labels none). Both are empty where gold is too little.
     """
     gold = _find_gold(lake)
     found: dict[str, Any] = {"gold": len(gold), "needed": LEAST_GOLD, "labels": [], "model": []}
@@ -81,13 +82,15 @@ def trace_learning(
     labels: Points = []
     model: Points = []
     for known, minutes in _choose_points(gold["minutes"].to_list()):
+        point = {"minutes": minutes, "gold": known, "n": len(gold)}
         right, taught = _measure(gold, said, policy, threshold, minutes, apart)
-        for points, values in ((labels, right), (model, taught)):
-            if len(values):
-                points.append(
-                    {"minutes": minutes, "accuracy": float(np.mean(values)), "n": len(values),
-                     "gold": known, "coverage": len(values) / len(gold)}
-                )  # fmt: skip
+        called = len(right) / len(gold)
+        labels.append(
+            {**point, "accuracy": sum(right) / len(gold) + (1 - called) / 2, "coverage": called,
+             "right": sum(right) / len(right) if right else None}
+        )  # fmt: skip
+        if taught:
+            model.append({**point, "accuracy": sum(taught) / len(taught)})
     found["labels"], found["model"] = _draw_curve(labels), _draw_curve(model)
     return clean_numbers(found)  # type: ignore[no-any-return]
 
@@ -175,7 +178,8 @@ def _measure(
     minutes: float,
     apart: Any,
 ) -> tuple[list[float], list[float]]:
-    """What the policy's labels, and a reward model taught by them, are right on (1, 0, or 0.5)."""
+    """Whether the labels that the policy gives are right (1, else 0), and for every pair whether a
+    reward model taught by them is (or 0.5; empty where a fold has too few labels to learn from)."""
     pairs = gold.select("pair_id", "prompt_id", *SIDES)
     released = pl.col("annotator").str.starts_with(PEOPLE)
     vouched = pl.col("voice").is_in([GOLD, HUMAN]).fill_null(False)
@@ -209,4 +213,4 @@ def _draw_curve(points: Points) -> Points:
     if not points:
         return []
     frame = pl.DataFrame(points)
-    return trace_curve(frame).with_columns(frame["gold"], frame["coverage"]).to_dicts()
+    return trace_curve(frame).with_columns(frame.drop("minutes", "accuracy", "n")).to_dicts()

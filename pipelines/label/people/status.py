@@ -245,5 +245,5 @@ def _say_why(parts: dict[str, float]) -> str:
         said.append(f"people are {agree} to agree ({parts['agreement']:.2f} of 1)")
     if parts["novelty"] < FRESH:
         said.append(f"much of it is alike (each new one counts {parts['novelty']:.2f})")
-    said.append(f"a task takes {parts['seconds']:.0f} s of everybody together")
+    said.append(f"a task takes {parts['seconds']:.0f} s, everybody together")
     return "; ".join(said)

@@ -242,8 +242,8 @@ def test_the_page_says_it_and_escapes_names(all_facts: Pair, facts: Pair) -> Non
     assert "Batch 2 fails its gates." in text and "Batch 1 fails" not in text
     for gate in facts["batches"][1]["gates"]:
         assert f"{'Passed' if gate['passed'] else 'Failed'}: {gate['sentence']}" in text
-    assert "set aside right on 0 of 36 hidden gold items" in text
-    assert "fast: 0.09 of the others’ time" in text
+    assert "Batch 1: set aside, right on 0 of 36 hidden gold items" in text
+    assert "Fast: 0.09 of the others’ time" in text and "set aside, fast" in text
     assert section.count("<svg") == 2 and "No data" not in section
     assert section.count("<table") == section.count("<caption") > 10
     assert "No curve: 30 pairs are released as gold with a side, and 50 are needed" in text
@@ -265,7 +265,9 @@ def test_a_version_from_before_anybody_was_asked_has_no_such_section(lake: Lake)
 def test_drift_is_a_remark(all_facts: Pair, facts: Pair) -> None:
     assert "got worse" not in read_section(render_report(all_facts))
     drift = {"drift": -0.25, "drift_low": -0.4, "drift_high": -0.1, "drift_by": "gold"}
-    people = {**facts, "people": [{**facts["people"][0], **drift}]}
+    worse = {**facts["people"][0], **drift}
+    page_of = {**facts["persons"][0], "standings": [worse]}
+    people = {**facts, "people": [worse], "persons": [page_of]}
     text = read_text(read_section(render_report({**all_facts, "people": people})))
     assert "got worse on hidden gold" in text and "-25.0 -40.0 to -10.0, by gold" in text
 

@@ -83,7 +83,11 @@ def test_gold_teaches_whom_to_believe(lake: Lake) -> None:
     assert (first["minutes"], first["gold"], last["gold"]) == (0.0, 0, PAIRS)
     assert last["minutes"] == pytest.approx(PAIRS * 20 / 60)
     assert first["accuracy"] < 0.5 < 0.85 < last["accuracy"]
-    assert last["low"] < last["accuracy"] < last["high"] and last["n"] > 0.9 * PAIRS
+    assert last["low"] < last["accuracy"] < last["high"] and last["n"] == PAIRS
+    for point in found["labels"]:
+        undecided = 1 - point["coverage"]
+        expected = point["right"] * point["coverage"] + undecided / 2
+        assert point["accuracy"] == pytest.approx(expected)
     model = found["model"]
     assert model[0]["accuracy"] < 0.5 < 0.9 < model[-1]["accuracy"]
     assert {point["n"] for point in model} == {PAIRS}
