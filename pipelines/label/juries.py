@@ -12,8 +12,7 @@ re-implementation). Ties are a class of their own.
 
 What a recorder vouches for, and what our own people say, is gold here (`annotators.gold`): it
 decides its pair, or (with `dawid_skene`) what our people say is one more voice that learns from the
-others. What nobody
-but an imported pool says stays a candidate, whatever the jury makes of it.
+others. What nobody but an imported pool says stays a candidate, whatever the jury makes of it.
 """
 
 from __future__ import annotations
