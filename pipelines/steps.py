@@ -39,7 +39,15 @@ from pipelines.make.rollouts import roll_out
 from pipelines.make.synthesis import synthesise
 from pipelines.ship.publish import Published, Unsettled, publish_version
 from pipelines.view import View
-from schemas.recipe import ImportSource, Recipe, RecipeError, ReviewSpec, load_recipe, parse_recipe
+from schemas.recipe import (
+    ImportSource,
+    LabelSpec,
+    Recipe,
+    RecipeError,
+    ReviewSpec,
+    load_recipe,
+    parse_recipe,
+)
 
 
 @dataclass(frozen=True)
@@ -316,21 +324,30 @@ def find_review_settings(
     Raises:
         RecipeError, engines.assets.AssetMissing, annotators.rubrics.rubric.RubricError
     """
+    recipe, base = _find_latest(lake, name, lake_url)
+    spec = recipe.review if recipe else ReviewSpec()
+    if spec.criteria is None:
+        return spec, ()
+    return spec, load_rubric(find_asset(spec.criteria, base)).asked
+
+
+def find_label_settings(lake: Lake, name: str | None, lake_url: str) -> LabelSpec:
+    """How the same recipe labels. Raises RecipeError."""
+    recipe, _ = _find_latest(lake, name, lake_url)
+    return recipe.label if recipe else LabelSpec()
+
+
+def _find_latest(lake: Lake, name: str | None, lake_url: str) -> tuple[Recipe | None, Path | None]:
     if name is None:
         seen = lake.query(
             "SELECT key FROM lake_meta WHERE starts_with(key, 'recipe:') "
             "ORDER BY created_at DESC LIMIT 1"
         )["key"]
         if seen.is_empty():
-            return ReviewSpec(), ()
+            return None, None
         content = json.loads(_find_stored(lake, seen[0].split(":")[1]) or "")
-        recipe, base = parse_recipe(content["recipe"]), content["base"] and Path(content["base"])
-    else:
-        recipe, base = find_recipe(name, lake_url)
-    spec = recipe.review
-    if spec.criteria is None:
-        return spec, ()
-    return spec, load_rubric(find_asset(spec.criteria, base)).asked
+        return parse_recipe(content["recipe"]), content["base"] and Path(content["base"])
+    return find_recipe(name, lake_url)
 
 
 def _find_stored(lake: Lake, name: str) -> str | None:

@@ -108,3 +108,37 @@ def plot_minutes(curve: Sequence[Mapping[str, Any]], exams: Sequence[Mapping[str
         label += ", and the accuracy of the reward models"
     panels = 2 if exams else 1
     return draw_figure("minutes", label, paint, height=1.9 * panels + 0.5, panels=panels)
+
+
+def plot_learning(learning: Mapping[str, Any]) -> str:
+    """How right a policy's labels were on gold that it did not know, and a small reward model
+    taught by them, by minutes of people's time; nothing where gold is too little.
+
+    Args:
+        learning: of `pipelines.label.people.learning.trace_learning`.
+    """
+    curves = (("labels", "the policy’s labels", BLUE, "o"),
+              ("model", "a small reward model", ORANGE, "D"))  # fmt: skip
+    drawn = [(words, learning[name], colour, sign) for name, words, colour, sign in curves]
+    drawn = [curve for curve in drawn if curve[1]]
+    if not drawn:
+        return ""
+
+    def paint(axes: Any) -> None:
+        axes.axhline(0.5, color=LINE, linewidth=1, linestyle="--")
+        for words, points, colour, sign in drawn:
+            at = [row["minutes"] for row in points]
+            axes.fill_between(at, [row["low"] for row in points], [row["high"] for row in points],
+                              color=colour, alpha=0.15, linewidth=0)  # fmt: skip
+            axes.plot(at, [row["accuracy"] for row in points], color=colour, linewidth=1.8,
+                      marker=sign, markersize=5, label=words)  # fmt: skip
+        axes.grid(axis="y")
+        least = min(row["low"] for _, points, *_ in drawn for row in points)
+        axes.set_ylim(min(0.4, least - 0.02), 1.02)
+        axes.set_ylabel("right on held-out gold")
+        axes.set_xlabel("people’s minutes, all together")
+        put_legend(axes, columns=2)
+
+    return draw_figure(
+        "learning", "Accuracy of labels and of a small reward model by minutes", paint, height=2.9
+    )
