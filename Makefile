@@ -46,7 +46,7 @@ bench: setup ## measured ratios, side by side in one run
 	$(BIN)/python -m benchmarks.near_duplicates
 	$(BIN)/python -m benchmarks.bulk_texts
 
-soak: setup ## twenty kills
+soak: setup ## long tests: twenty kills, three people replayed
 	$(PYTEST) -n 2 -m soak
 
 lock: ## write a lock file from an environment: make lock NAME=vllm FROM=path/to/python

@@ -87,10 +87,12 @@ def do_work(work: Callable[[Path], int], source: Path) -> dict[str, float]:
     }
 
 
-def read_chunks(source: Path, columns: tuple[str, ...]) -> Iterator[list[pa.Array]]:
-    """The columns of a file, some rows at a time."""
-    for batch in pq.ParquetFile(source).iter_batches(CHUNK, columns=list(columns)):
-        yield [batch[column] for column in columns]
+def read_chunks(source: Path, columns: tuple[str, ...]) -> Iterator[list[pl.Series]]:
+    """The columns of a file, some rows at a time. (Polars, for pyarrow's batches take half as long
+    again to decode, and twice the memory.)"""
+    frame = pl.scan_parquet(source).select(columns)
+    for part in frame.collect_batches(chunk_size=CHUNK, maintain_order=True):
+        yield part.get_columns()
 
 
 def find_pairs(source: Path) -> int:
@@ -119,7 +121,7 @@ def only_decode(source: Path) -> int:
     total = 0
     for columns in read_chunks(source, PAIR):
         for column in columns:
-            total += int(np.frombuffer(column.buffers()[2], dtype=np.uint8).max())
+            total += int(np.frombuffer(column.to_arrow().buffers()[2], dtype=np.uint8).max())
     return int(total < 0)
 
 

@@ -250,7 +250,8 @@ def _make_vllm_command(
 def _make_label_studio_command(
     python: Path, port: int, token: str
 ) -> tuple[Sequence[str], Mapping[str, str]]:
-    """User and token go by the environment: arguments can be read by anyone in `ps`."""
+    """User and token go by the environment: arguments can be read by anyone in `ps`. The desk's
+    content security policy is enforced, which by itself it only reports."""
     command = [
         str(python), "-m", "label_studio.server", "start", "--no-browser",
         "--internal-host", "127.0.0.1", "--port", str(port),
@@ -266,6 +267,7 @@ def _make_label_studio_command(
         "SENTRY_DSN": "",
         "FRONTEND_SENTRY_DSN": "",
         "LATEST_VERSION_CHECK": "False",
+        "LS_CSP_REPORT_ONLY": "False",
     }
     return command, environment
 

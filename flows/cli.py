@@ -43,9 +43,9 @@ def assay() -> None:
 
 for command in (
     run.run, data.import_, *stages.COMMANDS, decontaminating.decontaminate, measuring.reliability,
-    rubric.rubric, people.review, shipping.publish, shipping.versions, shipping.diff,
-    shipping.explain, shipping.export, shipping.train, shipping.exam, shipping.report, services.up,
-    services.down, services.status, services.deploy, services.doctor,
+    measuring.bias, rubric.rubric, people.review, shipping.publish, shipping.versions,
+    shipping.diff, shipping.explain, shipping.export, shipping.train, shipping.exam,
+    shipping.report, services.up, services.down, services.status, services.deploy, services.doctor,
 ):  # fmt: skip
     assay.add_command(command)
 

@@ -26,6 +26,7 @@ from engines.chat import ServerUnreachable
 from engines.services import find_service, release_services
 from flows.console import Console
 from flows.orphans import close_orphans, name_this_process
+from pipelines.clean.quality import STAGES, find_rules
 from pipelines.lake.run import StageSummary, merge_counts, new_run
 from pipelines.ship.exam import render_exam, take_exam
 from pipelines.ship.export import export_version, holds_version
@@ -267,6 +268,8 @@ def _is_wanted(recipe: Recipe, name: str) -> bool:
         "signals": bool(recipe.signals),
         "attributes": recipe.attributes is not None,
         "judge": bool(recipe.judges),
+        "match": recipe.clean.bias.match_length,
+        **{stage: bool(find_rules(recipe.clean.quality, kind)) for kind, stage in STAGES.items()},
     }.get(name, True)
 
 

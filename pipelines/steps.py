@@ -16,9 +16,12 @@ from engines.assets import AssetMissing, find_asset
 from pipelines.clean.decontaminate import decontaminate_prompts, decontaminate_responses
 from pipelines.clean.dedup import dedup_prompts
 from pipelines.clean.filters import filter_pairs
+from pipelines.clean.matching import match_lengths
 from pipelines.clean.mix import mix_pairs
+from pipelines.clean.quality import apply_rules, frame_pairs
 from pipelines.clean.repeats import drop_repeats
 from pipelines.clean.responses import filter_responses
+from pipelines.clean.rules.table import Kind
 from pipelines.clean.splits import split_prompts
 from pipelines.label.describing import describe_pairs
 from pipelines.label.judging import judge_pairs
@@ -139,10 +142,10 @@ def _decontaminate(work: Work, limit: int | None) -> StageSummary:
 def _decontaminate_responses(work: Work, limit: int | None) -> StageSummary:
     view = work.look()
     if work.recipe.clean.decontaminate is None:
-        count = view.filtered["response_id"].n_unique()
+        count = view.whole_rollouts["response_id"].n_unique()
         return StageSummary("decontaminate_responses", count, count)
     return decontaminate_responses(
-        work.lake, work.run, work.recipe, work.base, view.filtered, view.prompts
+        work.lake, work.run, work.recipe, work.base, view.whole_rollouts, view.prompts
     )
 
 
@@ -153,6 +156,17 @@ def _filter(work: Work, limit: int | None) -> StageSummary:
     )
 
 
+def _check(kind: Kind) -> Callable[[Work, int | None], StageSummary]:
+    return lambda work, _: apply_rules(
+        work.lake, work.run, work.recipe, kind, work.look().frame(kind)
+    )
+
+
+def _match(work: Work, limit: int | None) -> StageSummary:
+    view = work.look()
+    return match_lengths(work.lake, work.run, work.recipe, frame_pairs(view.mixed, view.rollouts))
+
+
 STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
     "import": _import_pools,
     "synthesise": lambda w, _: synthesise(w.lake, w.run, w.recipe),
@@ -160,11 +174,13 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
     "dedup": lambda w, _: dedup_prompts(w.lake, w.run, w.recipe, w.look().pool),
     "decontaminate": _decontaminate,
     "split": lambda w, _: split_prompts(w.lake, w.run, w.recipe, w.look().uncontaminated),
+    "quality_prompts": _check("prompt"),
     "rollouts": _roll_out,
     "filter_responses": lambda w, _: filter_responses(
         w.lake, w.run, w.recipe, w.look().all_rollouts
     ),
     "decontaminate_responses": _decontaminate_responses,
+    "quality_responses": _check("response"),
     "repeats": _drop_repeats,
     "verify": _verify,
     "signals": _signal,
@@ -173,11 +189,14 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
     "label": lambda w, _: label_pairs(w.lake, w.run, w.recipe, w.look().labels),
     "review_queue": lambda w, _: queue_reviews(w.lake, w.run, w.look()),
     "filter": _filter,
+    "quality_pairs": _check("pair"),
     "mix": lambda w, _: mix_pairs(w.lake, w.run, w.recipe, w.look().mixable),
+    "match": _match,
 }
 FRAMES = (
-    "pool", "distinct", "uncontaminated", "prompts", "all_rollouts", "filtered", "usable_rollouts",
-    "rollouts", "variants", "pairs", "labels", "labelled", "clean", "mixable", "mixed",
+    "pool", "distinct", "uncontaminated", "assigned", "prompts", "all_rollouts", "whole_rollouts",
+    "clear_rollouts", "usable_rollouts", "rollouts", "variants", "pairs", "labels", "labelled",
+    "unrepeated", "clean", "mixable", "mixed", "matched",
 )  # fmt: skip
 FIRST_CHANGED = {
     "import": "pool",
@@ -185,10 +204,12 @@ FIRST_CHANGED = {
     "grow": "pool",
     "dedup": "distinct",
     "decontaminate": "uncontaminated",
-    "split": "prompts",
+    "split": "assigned",
+    "quality_prompts": "prompts",
     "rollouts": "all_rollouts",
-    "filter_responses": "filtered",
-    "decontaminate_responses": "usable_rollouts",
+    "filter_responses": "whole_rollouts",
+    "decontaminate_responses": "clear_rollouts",
+    "quality_responses": "usable_rollouts",
     "repeats": "rollouts",
     "verify": "pairs",
     "signals": "labels",
@@ -196,14 +217,17 @@ FIRST_CHANGED = {
     "judge": "labels",
     "label": "labels",
     "review_queue": "labels",
-    "filter": "clean",
+    "filter": "unrepeated",
+    "quality_pairs": "clean",
     "mix": "mixed",
+    "match": "matched",
 }
 SETTLING_TRIES = 3
 CALL_STEPS = ("grow", "rollouts", "signals", "attributes", "judge")
 SETTLING_STEPS = (
-    "dedup", "decontaminate", "split", "filter_responses", "decontaminate_responses", "repeats",
-    "verify", "label", "review_queue", "filter", "mix",
+    "dedup", "decontaminate", "split", "quality_prompts", "filter_responses",
+    "decontaminate_responses", "quality_responses", "repeats", "verify", "label", "review_queue",
+    "filter", "quality_pairs", "mix", "match",
 )  # fmt: skip
 """What follows from the recipe and the lake as it is: no new prompt, no model call."""
 DECONTAMINATING = ("decontaminate", "decontaminate_responses")

@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from annotators.talk import Judge
+from pipelines.clean.auditing import audit_bias
 from pipelines.clean.decontaminate import OF_RESPONSES, keep_uncontaminated
 from pipelines.clean.decontaminate import STAGE as DECONTAMINATE
 from pipelines.clean.decontaminate import keep_uncontaminated_responses as keep_clear
@@ -23,12 +25,24 @@ from pipelines.clean.dedup import STAGE as DEDUP
 from pipelines.clean.dedup import keep_distinct, make_dedup_scope
 from pipelines.clean.filters import STAGE as FILTER
 from pipelines.clean.filters import keep_clean, make_filter_scope
+from pipelines.clean.matching import STAGE as MATCH
+from pipelines.clean.matching import keep_matched, make_match_scope
 from pipelines.clean.mix import STAGE as MIX
 from pipelines.clean.mix import keep_mixed, make_mix_scope
+from pipelines.clean.quality import STAGES as QUALITY
+from pipelines.clean.quality import (
+    find_rules,
+    frame_pairs,
+    frame_prompts,
+    frame_responses,
+    keep_good,
+    make_quality_scopes,
+)
 from pipelines.clean.repeats import STAGE as REPEATS
 from pipelines.clean.repeats import keep_first, list_variants, make_repeat_scope
 from pipelines.clean.responses import STAGE as FILTER_RESPONSES
 from pipelines.clean.responses import keep_responses, make_response_scope
+from pipelines.clean.rules.table import Kind
 from pipelines.clean.splits import STAGE as SPLIT
 from pipelines.clean.splits import keep_split, make_split_scope
 from pipelines.clean.strata import add_strata
@@ -40,6 +54,8 @@ from pipelines.lake.catalogue import Lake
 from pipelines.make.pool import find_prompts
 from pipelines.make.rollouts import find_rollouts
 from schemas.recipe import Recipe
+
+AUDIT_AT_MOST = 100_000
 
 
 @dataclass(frozen=True)
@@ -66,9 +82,14 @@ class View:
         return keep_uncontaminated(self.lake, self.recipe, self.base, self.distinct)
 
     @cached_property
-    def prompts(self) -> pl.DataFrame:
+    def assigned(self) -> pl.DataFrame:
         """The uncontaminated prompts with `cluster_id` and `split`."""
         return keep_split(self.lake, self.recipe, self.uncontaminated)
+
+    @cached_property
+    def prompts(self) -> pl.DataFrame:
+        """The assigned prompts that the quality rules kept."""
+        return self._keep_good("prompt", self.assigned)
 
     @cached_property
     def all_rollouts(self) -> pl.DataFrame:
@@ -76,18 +97,23 @@ class View:
         return find_rollouts(self.lake, self.recipe, self.prompts)
 
     @cached_property
-    def filtered(self) -> pl.DataFrame:
-        """The rollouts whose responses passed the cleaning."""
+    def whole_rollouts(self) -> pl.DataFrame:
+        """The rollouts whose responses are neither empty nor cut nor of a wrong length."""
         return keep_responses(self.lake, self.recipe, self.all_rollouts)
 
     @cached_property
+    def clear_rollouts(self) -> pl.DataFrame:
+        """The whole rollouts without those that hold a prompt of the recipe's evaluation sets."""
+        return keep_clear(self.lake, self.recipe, self.base, self.whole_rollouts)
+
+    @cached_property
     def usable_rollouts(self) -> pl.DataFrame:
-        """Of those the ones that hold no prompt of the recipe's evaluation sets."""
-        return keep_clear(self.lake, self.recipe, self.base, self.filtered)
+        """The clear rollouts whose responses the quality rules kept."""
+        return self._keep_good("response", self.clear_rollouts)
 
     @cached_property
     def rollouts(self) -> pl.DataFrame:
-        """Of those the ones that repeat no other."""
+        """Of the usable ones those that repeat no other."""
         return keep_first(self.lake, self.usable_rollouts)
 
     @cached_property
@@ -119,9 +145,27 @@ class View:
         )
 
     @cached_property
-    def clean(self) -> pl.DataFrame:
-        """The labelled pairs that passed the cleaning of pairs."""
+    def unrepeated(self) -> pl.DataFrame:
+        """The labelled pairs that repeat no other."""
         return keep_clean(self.lake, self.labelled, self.recipe.clean.cut_off)
+
+    @cached_property
+    def clean(self) -> pl.DataFrame:
+        """The unrepeated pairs that the quality rules kept."""
+        return self._keep_good("pair", self.unrepeated)
+
+    def frame(self, kind: Kind) -> pl.DataFrame:
+        """What the quality rules on prompts, responses or pairs look at."""
+        if kind == "prompt":
+            return frame_prompts(self.assigned)
+        if kind == "response":
+            return frame_responses(self.clear_rollouts)
+        return frame_pairs(self.unrepeated, self.rollouts)
+
+    def _keep_good(self, kind: Kind, frame: pl.DataFrame) -> pl.DataFrame:
+        if not find_rules(self.recipe.clean.quality, kind):
+            return frame
+        return keep_good(self.lake, self.recipe, kind, self.frame(kind), frame)
 
     @cached_property
     def mixable(self) -> pl.DataFrame:
@@ -130,23 +174,51 @@ class View:
 
     @cached_property
     def mixed(self) -> pl.DataFrame:
-        """The pairs of the data set: clean, and within the quotas."""
+        """The clean pairs within the quotas."""
         return keep_mixed(self.lake, self.recipe, self.mixable).select(self.clean.columns)
+
+    @cached_property
+    def matched(self) -> pl.DataFrame:
+        """The pairs of the data set: mixed, and matched by length where the recipe says so."""
+        if not self.recipe.clean.bias.match_length:
+            return self.mixed
+        return keep_matched(self.lake, self.recipe, frame_pairs(self.mixed, self.rollouts)).drop(
+            "chosen", "rejected"
+        )
+
+    def audit_bias(self) -> dict[str, Any]:
+        """How well shortcuts alone predict the labels of the data set: of all of it where the
+        recipe sets a bound, else of at most `AUDIT_AT_MOST` pairs, the smallest ids (hashes)."""
+        pairs = self.matched.sort("pair_id")
+        if not self.recipe.clean.bias.has_bound:
+            pairs = pairs.head(AUDIT_AT_MOST)
+        return audit_bias(self.lake, self.recipe, frame_pairs(pairs, self.rollouts))
 
     @cached_property
     def scopes(self) -> dict[str, str]:
         """Stage -> the scope whose decisions apply to this view."""
+        quality: dict[Kind, dict[str, str]] = {
+            kind: make_quality_scopes(self.lake, self.recipe, kind, self.frame(kind))
+            if find_rules(self.recipe.clean.quality, kind)
+            else {}
+            for kind in QUALITY
+        }
+        matching = self.recipe.clean.bias.match_length
         found = {
             DEDUP: make_dedup_scope(self.recipe, self.pool),
             SPLIT: make_split_scope(self.recipe, self.uncontaminated),
+            **quality["prompt"],
             FILTER_RESPONSES: make_response_scope(self.recipe.clean, self.all_rollouts),
+            **quality["response"],
             REPEATS: make_repeat_scope(self.usable_rollouts),
             LABEL: make_label_scope(self.recipe, self.labels),
             FILTER: make_filter_scope(self.labelled, self.recipe.clean.cut_off),
+            **quality["pair"],
             MIX: make_mix_scope(self.recipe, self.mixable),
+            **({MATCH: make_match_scope(self.recipe, self.mixed)} if matching else {}),
         }
         if self.recipe.clean.decontaminate is not None:
             where = self.recipe, self.base
             found[DECONTAMINATE] = make_contamination_scope(*where, self.distinct)
-            found[OF_RESPONSES] = make_clear_scope(*where, self.filtered)
+            found[OF_RESPONSES] = make_clear_scope(*where, self.whole_rollouts)
         return found

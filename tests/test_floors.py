@@ -22,7 +22,7 @@ WINGS = {
     "make": {"lake"},
     "clean": {"lake"},
     "label": {"lake", "view"},
-    "ship": {"lake", "make", "label", "view"},
+    "ship": {"lake", "make", "clean", "label", "view"},
     "view": {"lake", "make", "clean", "label"},
     "steps": {"lake", "make", "clean", "label", "ship", "view"},
 }

@@ -19,6 +19,7 @@ def ensure_project(
     *,
     criteria: Sequence[Criterion] = (),
     show_predictions: bool = False,
+    description: str = "",
 ) -> int:
     """Find the project of that title, or make it; the oldest where there are several.
 
@@ -26,6 +27,7 @@ def ensure_project(
         criteria: rated one by one, by a preference only.
         show_predictions: whether annotators see what judges said. A project that was made with
             the other setting is changed.
+        description: what a new project's card says to people who choose where to work.
 
     Raises:
         DeskRefused: no such question, or the project that exists asks another one, or other
@@ -44,6 +46,7 @@ def ensure_project(
                 "/api/projects",
                 json={
                     "title": title,
+                    "description": description,
                     "label_config": config,
                     "enable_empty_annotation": False,
                     "show_skip_button": True,

@@ -77,7 +77,9 @@ def render_config(question: str, criteria: Sequence[Criterion] = ()) -> str:
             "name": CRITERION + criterion.title,
             "title": _keep_dollars(criterion.title),
             "description": _keep_dollars(criterion.description),
-            "keys": RATING_KEYS[i] if i < len(RATING_KEYS) else "",
+            "keys": name_rating_keys(i),
+            "told": f" [shift + {RATING_KEYS[i - 3]}]" if 3 <= i < 6 else "",
+            "is_marked": i < 3,
         }
         for i, criterion in enumerate(c for c in criteria if c.check is None)
     ]
@@ -87,6 +89,14 @@ def render_config(question: str, criteria: Sequence[Criterion] = ()) -> str:
     head = render_template(read["head.xml"], style=read["style.css"])
     body = (folder / find_question(question).config).read_text("utf-8")
     return render_template(body, head=head, tail=read["tail.xml"], criteria=rows)
+
+
+def name_rating_keys(row: int) -> list[str]:
+    """The keys of a criterion's five ratings: of the first three letters, of the next three the
+    same with shift. Any other has a chord that nobody strikes, for what has no key at all is given
+    one by the interface, and a finger that slips from 5 to 6 would rate a criterion."""
+    held = ("", "shift+")[row // 3] if row < 6 else "ctrl+alt+shift+"
+    return [held + key for key in RATING_KEYS[row % 3]]
 
 
 def make_task(

@@ -1,4 +1,4 @@
-"""`assay reliability`: how far to trust each annotator."""
+"""`assay reliability`: how far to trust each annotator. `assay bias`: how far shortcuts go."""
 
 from __future__ import annotations
 
@@ -40,3 +40,27 @@ def reliability(lake: str, as_json: bool, gold_from: tuple[str, ...]) -> None:
         print_json(found.to_json())
     else:
         click.echo(render_reliability(found))
+
+
+@click.command(epilog=show_example("assay bias quickstart --lake ./lake"))
+@click.argument("recipe")
+@command_options
+def bias(recipe: str, lake: str, as_json: bool) -> None:
+    """How well do length, format, refusal or position alone predict the labels of RECIPE?
+
+    Of the pairs as they would be published now, and of each category and source. Nothing is
+    written. Publishing fails where a shortcut passes its bound in `clean.bias`.
+    """
+    from flows.console import print_json
+    from pipelines.clean.auditing import render_bias
+    from pipelines.lake.catalogue import open_lake
+    from pipelines.steps import find_recipe
+    from pipelines.view import View
+
+    parsed, base = find_recipe(recipe, lake)
+    with open_lake(lake, create=False) as opened:
+        found = View(opened, parsed, base).audit_bias()
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(render_bias(found))

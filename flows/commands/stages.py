@@ -10,20 +10,22 @@ from flows.options import command_options, show_example
 
 HELP = {
     "synthesise": (("synthesise", "grow"), "Make the prompts of RECIPE that the lake lacks."),
-    "rollouts": (("rollouts", "filter_responses", "decontaminate_responses", "repeats", "verify"),
+    "rollouts": (("rollouts", "filter_responses", "decontaminate_responses", "quality_responses",
+                  "repeats", "verify"),
                  "Sample, clean and verify the responses of RECIPE."),
     "signals": (("signals",), "Compute the signals of RECIPE that the lake lacks."),
     "judge": (("attributes", "judge"),
               "Ask the judges of RECIPE about every pair no verifier decides."),
     "label": (("label", "review_queue"), "Apply the label policy of RECIPE; queue the undecided."),
-    "dedup": (("dedup", "decontaminate", "split"),
-              "Find duplicate and contaminated prompts and give the others their split."),
-    "filter": (("filter",), "Drop labelled pairs that repeat others or compare equal texts."),
-    "mix": (("mix",), "Balance the pairs of RECIPE by its quotas."),
+    "dedup": (("dedup", "decontaminate", "split", "quality_prompts"),
+              "Find duplicate and contaminated prompts, split the others, check their quality."),
+    "filter": (("filter", "quality_pairs"),
+               "Drop labelled pairs that repeat others, or that RECIPE's quality rules hit."),
+    "mix": (("mix", "match"), "Balance the pairs of RECIPE by its quotas and by length."),
 }  # fmt: skip
 
 # a step of these takes in rows of its own, and not those of the step before it
-MAKERS = ("grow", "judge", "decontaminate_responses")
+MAKERS = ("grow", "judge")
 ADDED = ("calls", "reused", "remaining", "tokens_in", "tokens_out", "made", "invalid")
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import polars as pl
 
-from pipelines.clean.texts import is_refusal
+from pipelines.clean.rules.refusal import is_refusal
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import Decided, decide_stage, drop_decided, make_scope
 from pipelines.lake.run import Run, StageSummary
 from schemas.recipe import CleanSpec, Recipe
 
 STAGE = "filter_responses"
-RULES = 1
+RULES = 2
 TRUNCATED = ("length", "content_filter")
 
 

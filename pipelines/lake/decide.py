@@ -29,7 +29,7 @@ DECISION_COLUMNS = (
 @dataclass(frozen=True)
 class Decided:
     """The outcome of a bulk stage: decision rows (see `DECISION_COLUMNS`; a column that is not
-    given is null, and an item has at most one drop, flip or to_review), further rows to append
+    given is null, and an item has at most one row in a scope), further rows to append
     with them, and counts for the summary."""
 
     decisions: Rows
@@ -66,7 +66,9 @@ def decide_stage(
         started = time.monotonic()
         outcome = compute()
         decisions = _frame(outcome.decisions).with_columns(scope=pl.lit(scope), stage=pl.lit(stage))
-        by_action: dict[str, dict[str, int]] = {"drop": {}, "flip": {}, "to_review": {}}
+        by_action: dict[str, dict[str, int]] = {
+            name: {} for name in ("drop", "flip", "to_review", "mark", "redact")
+        }
         for action, rule, count in (
             decisions.group_by("action", "rule").len().sort("action", "rule").iter_rows()
         ):
@@ -81,7 +83,11 @@ def decide_stage(
             to_review=sum(by_action["to_review"].values()),
             seconds=time.monotonic() - started,
             scope=scope,
-            extra=outcome.extra,
+            extra={
+                **outcome.extra,
+                **({"marked": by_action["mark"]} if by_action["mark"] else {}),
+                **({"redacted": by_action["redact"]} if by_action["redact"] else {}),
+            },
         )
         record_run(lake, run, summary, {"decisions": decisions, **outcome.tables})
     return summary

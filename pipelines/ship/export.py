@@ -16,6 +16,7 @@ import polars as pl
 
 from pipelines.lake.catalogue import Lake
 from pipelines.ship.card import write_card
+from pipelines.ship.covering import cover_rows, find_findings, make_cover, read_scopes
 from pipelines.ship.publish import Published, read_pairs
 from schemas.errors import AssayError
 
@@ -32,9 +33,11 @@ class ExportFailed(AssayError):
 
 def make_rows(lake: Lake, version: Published) -> pl.DataFrame:
     """The rows of an export, sorted by pair_id: prompt, chosen and rejected (lists of messages),
-    margin, and what the lake knows of each pair."""
+    margin, and what the lake knows of each pair. `defects` names the rules that marked a pair or a
+    part of it; what the recipe redacts is covered."""
     pairs = read_pairs(lake, version)
-    return lake.query(
+    scopes, recipe = read_scopes(lake, version.name, version.version)
+    rows = lake.query(
         "SELECT p.pair_id, q.messages AS prompt, "
         "[{'role': 'assistant', 'content': c.content}] AS chosen, "
         "[{'role': 'assistant', 'content': r.content}] AS rejected, "
@@ -45,6 +48,7 @@ def make_rows(lake: Lake, version: Published) -> pl.DataFrame:
         "JOIN responses r ON r.response_id = p.rejected_id ORDER BY p.pair_id",
         pairs=pairs,
     )
+    return cover_rows(rows, find_findings(lake, scopes, pairs), make_cover(recipe))
 
 
 def make_dataset(lake: Lake, version: Published) -> datasets.DatasetDict:

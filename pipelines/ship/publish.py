@@ -15,6 +15,8 @@ from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run, StageSummary
 from pipelines.make.growing import make_growing_calls
 from pipelines.make.rollouts import REFERENCE
+from pipelines.ship.covering import find_findings, list_content
+from pipelines.ship.report_filters import measure_filters
 from pipelines.view import View
 from schemas.errors import AssayError
 from schemas.ids import make_fingerprint
@@ -33,6 +35,11 @@ class VersionMissing(AssayError):
 
 class NothingToPublish(AssayError):
     """A recipe whose pairs were all dropped or wait for people."""
+
+
+class ShortcutTooStrong(AssayError):
+    """A shortcut predicts more of the labels than the recipe allows; the message says how much, and
+    what mends it."""
 
 
 class Unsettled(AssayError):
@@ -76,6 +83,7 @@ def publish_version(
 
     Raises:
         NothingToPublish: no pair is left.
+        ShortcutTooStrong: a bound of `clean.bias` is passed.
         Unsettled: a scope of the view was never decided, so that nothing in it was dropped yet.
     """
     name = view.recipe.name
@@ -94,7 +102,12 @@ def publish_version(
                 "for people); send those to people with `assay review push`, or loosen "
                 "label.threshold or the quotas"
             )
-        fingerprint = make_fingerprint(content.iter_rows())
+        bias = view.audit_bias()
+        if bias["broken"]:
+            raise ShortcutTooStrong(f"{name}: " + "; ".join(bias["broken"]))
+        findings = find_findings(lake, view.scopes.values(), content)
+        said = list_content(findings, view.recipe.clean.quality.pii)
+        fingerprint = make_fingerprint([*content.iter_rows(), *said])
         same = _read_versions(
             lake, "name = ? AND fingerprint = ? ORDER BY version LIMIT 1", [name, fingerprint]
         )
@@ -113,7 +126,9 @@ def publish_version(
             "policy": view.recipe.label.policy,
             "scopes": sorted(view.scopes.values()),
             "licences": sorted(set(content["licence"])),
-            "metrics": json.dumps(measure(view, content, stages), ensure_ascii=False),
+            "metrics": json.dumps(
+                {**measure(view, content, stages), "bias": bias}, ensure_ascii=False
+            ),
             "cost": json.dumps(measure_cost(view, len(content))),
         }
         frozen = content.with_columns(name=pl.lit(name), version=pl.lit(version, dtype=pl.Int64))
@@ -132,7 +147,7 @@ def _find_undecided(lake: Lake, view: View) -> list[str]:
 def make_content(view: View) -> pl.DataFrame:
     """The rows that a version freezes, sorted by pair_id, each key checked."""
     content = (
-        view.mixed.with_columns(weight=pl.lit(1.0))
+        view.matched.with_columns(weight=pl.lit(1.0))
         .select(CONTENT)
         .with_columns(pl.col("probability", "margin", "agreement").round(9))
         .sort("pair_id")
@@ -157,6 +172,7 @@ def measure(view: View, content: pl.DataFrame, stages: Sequence[StageSummary]) -
         "splits": _count(content["split"]),
         "quota": quota.get("category", {}),
         "quota_source": quota.get("source", {}),
+        "filters": measure_filters(view),
         "reference_share": sum(i in reference for i in chosen) / len(chosen),
         "models": sorted({spec.model for spec in view.recipe.models.values()}),
     }

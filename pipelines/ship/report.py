@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,11 @@ from pipelines.label.reliability import measure_annotators
 from pipelines.lake.catalogue import Lake
 from pipelines.ship import figures
 from pipelines.ship.card import is_judged_by_embedded
+from pipelines.ship.covering import make_cover
 from pipelines.ship.figures_people import plot_minutes, plot_people
 from pipelines.ship.figures_reliability import plot_calibration
 from pipelines.ship.publish import Published, find_version
+from pipelines.ship.report_filters import plot_length_wins, read_examples
 from pipelines.ship.report_people import describe_people
 from pipelines.ship.report_reliability import describe_reliability
 from pipelines.ship.train import TrainedModel, find_models_of
@@ -151,6 +153,9 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
     people = describe_people(lake, found, recipe.get("review") or {})
     writers = lake.query(WRITERS_SQL.format(snapshot=int(row["snapshot"])), key * 2)
     categories = _hold_against_quota(pairs, "category", metrics.get("quota") or {})
+    cover = make_cover(recipe)
+    bias = metrics.get("bias") or {}
+    bounds = (recipe.get("clean") or {}).get("bias") or {}
     model, curve = _find_model(lake, found)
     exam, scores = _find_exam(lake, model)
     return {
@@ -165,6 +170,8 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
         "judges": judges.to_dicts(),
         "reliability": describe_reliability(reliability),
         "people": people,
+        "filters": read_examples(lake, metrics.get("filters") or [], cover),
+        "bias": {"rows": bias.get("rows") or [], "pairs": bias.get("pairs"), "bounds": bounds},
         "compositions": {
             "category": categories.to_dicts(),
             "source": _hold_against_quota(
@@ -183,7 +190,8 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
         "exam": exam,
         "scores": scores.to_dicts(),
         "examples": [
-            _cut_texts(pair) for pair in lake.query(EXAMPLES_SQL, [*key, EXAMPLES]).to_dicts()
+            _cut_texts(_cover(pair, cover))
+            for pair in lake.query(EXAMPLES_SQL, [*key, EXAMPLES]).to_dicts()
         ],
         "recipe": yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True) if recipe else None,
         "figures": {
@@ -197,6 +205,7 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
             "categories": figures.plot_categories(
                 categories.select(category="key", pairs="pairs", quota="wanted")
             ),
+            "length_wins": plot_length_wins(bias.get("lengths") or [], bounds.get("length")),
             "lengths": figures.plot_lengths(pairs["chosen_chars"], pairs["rejected_chars"]),
             "margins": figures.plot_margins(pairs["margin"]),
             "training": figures.plot_training(curve),
@@ -319,6 +328,11 @@ def _describe(values: pl.Series, name: str) -> dict[str, Any]:
         "mean": values.mean(),
         "max": values.max(),
     }
+
+
+def _cover(pair: dict[str, Any], cover: Callable[[str], str]) -> dict[str, Any]:
+    messages = [{**m, "content": cover(m["content"])} for m in pair["messages"]]
+    return pair | {"messages": messages} | {k: cover(pair[k]) for k in ("chosen", "rejected")}
 
 
 def _cut_texts(pair: dict[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from pipelines.clean.kernels.minhash import PERMUTATIONS, SHINGLE, Signed, fold_
 from pipelines.clean.kernels.words import Column, read_texts
 
 SURE = 0.99
-SPILL = 2**28
+SPILL = 2**27
 
 
 @dataclass(frozen=True, slots=True)

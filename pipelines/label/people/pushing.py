@@ -28,6 +28,10 @@ from schemas.recipe import ReviewSpec
 
 STAGE = "review_push"
 EVEN, STRONG = 0.55, 0.8  # what judges call a tie, and much better, where people may see it
+THIRDS = (
+    "Third opinions, for those who have not answered these before: a second answer by somebody who "
+    "did counts for nothing."
+)
 LOST = "the prompt or a response of this review is not in the lake"
 
 
@@ -91,7 +95,9 @@ def _make_plan(
     """Plan, make the projects that are not there, and write the plan down."""
     returns = plan_returns(lake, spec, desk.name)
     plan = plan_batch(lake, run, spec, desk.name, title, question, returns)
-    questions = {row["project"]: row["question"] for row in plan.reviews if row["project"]}
+    shown = [row for row in plan.reviews if row["project"]]
+    questions = {row["project"]: row["question"] for row in shown}
+    thirds = {row["project"] for row in shown if row["role"] == "adjudication"}
     projects: dict[str | None, int | None] = {None: None}
     for project in sorted(questions):
         projects[project] = at_desk.ensure_project(
@@ -100,6 +106,7 @@ def _make_plan(
             questions[project],
             criteria=criteria if questions[project] == "preference" else (),
             show_predictions=spec.show_predictions,
+            description=THIRDS if project in thirds else "",
         )
     rows = [
         {**{name: value for name, value in row.items() if name != "project"},

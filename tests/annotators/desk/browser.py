@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -67,6 +68,12 @@ class Sitting:
                 self.page.get_by_test_id("bottombar-submit-button").click()
         assert sent.value.status == 201, sent.value.text()
 
+    def check_calm(self, home: str) -> None:
+        """Nothing broke or popped up, and no request left for another place than `home`."""
+        assert self.trouble == []
+        others = {u for u in self.requests if not u.startswith((home, "data:", "blob:"))}
+        assert others == set(), "a request left for another place"
+
     def shot(self, file: Path) -> None:
         self.page.mouse.move(5, 400)
         self.page.screenshot(path=file)
@@ -122,3 +129,8 @@ def sign_in(browser: Any, service: Service, account: Account) -> Sitting:
     sitting.page.keyboard.press("Enter")
     sitting.page.wait_for_url(lambda url: "/user/login" not in url)
     return sitting
+
+
+def flatten(text: str) -> str:
+    """One space for any white space; without the marks that keep a dollar from being a variable."""
+    return re.sub(r"\s+", " ", text.replace("\u2060", "")).strip()

@@ -62,6 +62,22 @@ def test_no_key_means_two_things(question: str) -> None:
     assert len(keys) == len(set(keys)) >= 5
 
 
+def test_no_rating_is_left_for_the_interface_to_give_a_key() -> None:
+    rubric = next(r for r in load_rubrics() if r.name == "advice")
+    config = ElementTree.fromstring(render_config("preference", rubric.criteria))
+    rows = [
+        [choice.get("hotkey") for choice in control.iter("Choice")]
+        for control in config.iter("Choices")
+        if control.get("name", "").startswith("criterion:")
+    ]
+    assert len(rows) == 7 and rows[:2] == [[*"qwert"], [*"asdfg"]]
+    assert rows[3] == ["shift+q", "shift+w", "shift+e", "shift+r", "shift+t"]
+    assert all(key.startswith("ctrl+alt+shift+") for key in rows[6])
+    told = [node.get("value", "") for node in config.iter("Header")]
+    assert sum("[shift + qwert]" in text for text in told) == 1
+    assert sum("[shift + " in text for text in told) == 3
+
+
 def test_criteria_are_rated_one_by_one_but_not_those_that_a_check_decides() -> None:
     checked = Criterion("Says something", "Not blank.", "hard", check="not_empty")
     controls = read_controls(render_config("preference", [WEIRD, checked]), "it")

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from pipelines.clean.responses import filter_responses, keep_responses
-from pipelines.clean.texts import is_refusal
+from pipelines.clean.rules.refusal import is_refusal
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.run import new_run
 from schemas.recipe import Recipe
@@ -101,10 +101,12 @@ def test_no_response_is_no_error(lake: Lake) -> None:
 @pytest.mark.parametrize(
     ("content", "refusal"),
     [
-        ("I'm sorry, but that is not something I do.", True),
         ("I\u2019m sorry, but I can\u2019t help with that.", True),
         ("I cannot assist with this.", True),
-        ("As an AI language model, I have no opinion.", True),
+        ("As an AI language model, I have no opinion.", False),
+        ("As an AI language model, I do not condone that.", True),
+        ("It is never acceptable to do that.", True),
+        ("I apologize, but sharing this is illegal and unethical.", True),
         ("I am unable to say.", True),
         ("I can help with that.", False),
         ("I cannot recommend this film enough.", False),

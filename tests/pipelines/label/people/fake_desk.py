@@ -47,9 +47,7 @@ class FakeDesk:
 
     # what the code under test calls
 
-    def ensure_project(
-        self, desk: Any, title: str, question: str, *, criteria: Any = (), show_predictions: Any = 0
-    ) -> int:
+    def ensure_project(self, desk: Any, title: str, question: str, **_settings: Any) -> int:
         self.ask("INSERT OR IGNORE INTO projects (title, question) VALUES (?, ?)", title, question)
         return int(self.ask("SELECT id FROM projects WHERE title = ?", title)[0][0])
 
