@@ -2,8 +2,9 @@
 
 A push first writes its plan to the lake (status `planned`), in one transaction with its row of
 `batches`, then imports what the desk lacks, then notes what is there (`pushed`). Whoever finds a
-plan that was not carried out, carries it out and plans nothing new: killed anywhere and run again,
-a push leaves no task twice and none out.
+plan that was not carried out, carries it out and plans nothing new; and what waits at the desk
+counts against the minutes of the next. Killed anywhere and run again, a push leaves no task twice
+and none out, and sends no second batch.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from annotators import desk as at_desk
+from annotators.desk.client import DeskGone
 from annotators.rubrics.rubric import Criterion
 from pipelines.label.people.planning import Plan, plan_batch, plan_returns, strew
 from pipelines.label.people.reviews import advance, find_reviews
@@ -62,7 +64,7 @@ def push_reviews(
             run.tell(f"a push was cut short: its {len(plan.reviews)} reviews go first")
         else:
             plan = _make_plan(lake, run, desk, spec, title, question, criteria)
-        sent, lost = _send(lake, run, desk, spec, plan.reviews)
+        sent, lost, tables = _send(lake, run, desk, spec, plan.reviews)
         batch = plan.batch or {}
         summary = StageSummary(
             STAGE,
@@ -79,7 +81,7 @@ def push_reviews(
             },
         )
         if plan.reviews:
-            record_run(lake, run, summary)
+            record_run(lake, run, summary, tables)
     return summary
 
 
@@ -132,16 +134,17 @@ def _find_planned(lake: Lake, desk: str) -> list[dict[str, Any]]:
 
 def _send(
     lake: Lake, run: Run, desk: Any, spec: ReviewSpec, planned: list[dict[str, Any]]
-) -> tuple[int, int]:
-    """Import what the desk lacks and note all of it; gives the tasks that are there, and the
-    reviews whose texts the lake lacks."""
+) -> tuple[int, int, dict[str, list[dict[str, Any]]]]:
+    """Import what the desk lacks; gives the tasks that are there, the reviews whose texts the lake
+    lacks, and the rows that note all of it."""
     if not planned:
-        return 0, 0
+        return 0, 0, {}
     frame = pl.DataFrame(planned, infer_schema_length=None)
     shown = frame.filter(pl.col("project_id").is_not_null())
     texts = find_texts(lake, shown, at_desk.read_guideline)
     predictions = _find_predictions(lake, shown) if spec.show_predictions else None
     there: dict[str, int] = {}
+    projectless: list[dict[str, Any]] = []
     for (project,), rows in shown.group_by("project_id", maintain_order=True):
         tasks = [
             at_desk.make_task(row["question"], row["review_id"], **texts[row["review_id"]])
@@ -149,7 +152,15 @@ def _send(
             if row["review_id"] in texts
         ]
         overlap = _find_overlap(lake, int(project), rows)  # the desk knows one for all its tasks
-        there |= at_desk.push_tasks(desk, int(project), tasks, predictions, overlap=overlap)
+        try:
+            there |= at_desk.push_tasks(desk, int(project), tasks, predictions, overlap=overlap)
+        except DeskGone:
+            projectless += [row for row in rows.to_dicts() if row["review_id"] in texts]
+            run.tell(
+                f"project {project} was deleted at the desk before its {len(tasks)} tasks were "
+                "there: `assay review pull` puts them back into the queue, and a push after that "
+                "sends them to a new one"
+            )
     gone = [row for row in planned if row["project_id"] and row["review_id"] not in texts]
     pushed = [
         advance(row, "pushed", task_id=there.get(row["review_id"]))
@@ -166,8 +177,8 @@ def _send(
         }
         for row in gone
     ]
-    lake.append({"reviews": pushed, "quarantine": quarantine}, run=run, stage=STAGE)
-    return len(there), len(gone)
+    pushed += [advance(row, "gone") for row in projectless]
+    return len(there), len(gone), {"reviews": pushed, "quarantine": quarantine}
 
 
 def _find_overlap(lake: Lake, project: int, rows: pl.DataFrame) -> int:
