@@ -105,12 +105,12 @@ class View:
 
     @cached_property
     def clear_rollouts(self) -> pl.DataFrame:
-        """Of those the ones that hold no prompt of the recipe's evaluation sets."""
+        """The whole rollouts without those that hold a prompt of the recipe's evaluation sets."""
         return keep_clear(self.lake, self.recipe, self.base, self.whole_rollouts)
 
     @cached_property
     def usable_rollouts(self) -> pl.DataFrame:
-        """Of those the ones whose responses the quality rules kept."""
+        """The clear rollouts whose responses the quality rules kept."""
         return self._keep_good("response", self.clear_rollouts)
 
     @cached_property

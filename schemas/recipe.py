@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from schemas.cleaning import BiasSpec, QualitySpec
+from schemas.cleaning import BiasSpec, DecontaminateSpec, QualitySpec
 from schemas.errors import AssayError
 from schemas.ids import make_id
 from schemas.mixing import MixSpec
@@ -145,25 +145,6 @@ class LabelSpec(Part):
     threshold: Annotated[float, Field(gt=0.5, lt=1)] = 0.55
     pairs_per_prompt: Annotated[int, Field(ge=1)] = 4
     calibration: Literal["platt", "isotonic"] | None = None
-
-
-class DecontaminateSpec(Part):
-    """Which evaluation sets a data set must not repeat, and what counts as repeating.
-
-    `against` names files, folders or `hub:` data sets, relative to the recipe. A text repeats a
-    prompt if it has all its words (`exact`), at least the named share of its different runs of 13
-    or of 8 words (at 0, one run is enough), or says the same (`semantic`: a similarity of at least
-    `threshold` by the vectors of `model`; see docs/cleaning.md for where the default comes from).
-    """
-
-    against: Annotated[list[str], Field(min_length=1)]
-    methods: Annotated[
-        list[Literal["exact", "13gram", "8gram", "semantic"]], Field(min_length=1)
-    ] = ["exact", "13gram", "8gram", "semantic"]
-    min_share_13gram: Annotated[float, Field(ge=0, le=1)] = 0.0
-    min_share_8gram: Annotated[float, Field(ge=0, le=1)] = 0.5
-    threshold: Annotated[float, Field(gt=0, le=1)] = 0.78
-    model: str = "minilm"
 
 
 class CutOffSpec(Part):

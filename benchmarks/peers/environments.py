@@ -16,6 +16,7 @@ NEEDS = {
     "text-dedup": ["text-dedup"],
     "datatrove": ["datatrove[processing]", "orjson", "spacy"],
     "data-juicer": ["py-data-juicer"],
+    "pyahocorasick": ["pyahocorasick"],
 }
 
 

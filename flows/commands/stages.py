@@ -18,8 +18,7 @@ HELP = {
               "Ask the judges of RECIPE about every pair no verifier decides."),
     "label": (("label", "review_queue"), "Apply the label policy of RECIPE; queue the undecided."),
     "dedup": (("dedup", "decontaminate", "split", "quality_prompts"),
-              "Find duplicate and contaminated prompts, give the others their split, check their "
-              "quality."),
+              "Find duplicate and contaminated prompts, split the others, check their quality."),
     "filter": (("filter", "quality_pairs"),
                "Drop labelled pairs that repeat others, or that RECIPE's quality rules hit."),
     "mix": (("mix", "match", "weigh"),
@@ -27,7 +26,7 @@ HELP = {
 }  # fmt: skip
 
 # a step of these takes in rows of its own, and not those of the step before it
-MAKERS = ("grow", "judge", "decontaminate_responses")
+MAKERS = ("grow", "judge")
 ADDED = ("calls", "reused", "remaining", "tokens_in", "tokens_out", "made", "invalid")
 
 

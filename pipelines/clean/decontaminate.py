@@ -21,7 +21,8 @@ from pipelines.clean.texts import join_messages
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import Decided, decide_stage, drop_decided, make_scope
 from pipelines.lake.run import Run, StageSummary
-from schemas.recipe import DecontaminateSpec, Recipe
+from schemas.cleaning import DecontaminateSpec
+from schemas.recipe import Recipe
 
 STAGE = "decontaminate"
 OF_RESPONSES = "decontaminate_responses"

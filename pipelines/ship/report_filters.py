@@ -21,10 +21,10 @@ TEXT_CHARS = 600
 BY = ("source", "category")
 SEEN = {  # stage (before its colon) -> the frame of the view that its rules saw
     "dedup": "pool",
+    "decontaminate": "distinct",
     "split": "uncontaminated",
     "quality_prompts": "assigned",
     "filter_responses": "all_rollouts",
-    "decontaminate": "distinct",
     "decontaminate_responses": "whole_rollouts",
     "quality_responses": "clear_rollouts",
     "repeats": "usable_rollouts",
