@@ -119,3 +119,4 @@ def _show(row: dict[str, Any], out: Path) -> None:
     steps = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in row["steps"].items())
     click.echo(f"{row['sketched']} of {row['parts']} parts read; {steps}")
     click.echo(f"each decision with its reason: {out / 'decisions'}")
+    click.echo(f"what became of the rows, with examples: {out / 'report.html'}")

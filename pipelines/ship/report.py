@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import yaml
 
-from engines.assets import find_asset
+from engines.pages import render_page
+from pipelines.clean.differing import cut_text
+from pipelines.clean.funnel import lay_out_funnels
 from pipelines.label.reliability import measure_annotators
 from pipelines.lake.catalogue import Lake
 from pipelines.ship import figures
@@ -27,7 +29,7 @@ from pipelines.ship.covering import make_cover
 from pipelines.ship.figures_people import plot_learning, plot_minutes, plot_people
 from pipelines.ship.figures_reliability import plot_calibration
 from pipelines.ship.publish import Published, find_version
-from pipelines.ship.report_filters import plot_length_wins, read_examples
+from pipelines.ship.report_filters import plot_length_wins, read_examples, read_quarantined
 from pipelines.ship.report_people import describe_people
 from pipelines.ship.report_reliability import describe_reliability
 from pipelines.ship.train import TrainedModel, find_models_of
@@ -170,7 +172,10 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
         "judges": judges.to_dicts(),
         "reliability": describe_reliability(reliability),
         "people": people,
+        "funnels": lay_out_funnels(stages, row["rows"]),
         "filters": read_examples(lake, metrics.get("filters") or [], cover),
+        "quarantined": read_quarantined(lake, stages, cover),
+        "shortfalls": _find_shortfalls(stages),
         "bias": {"rows": bias.get("rows") or [], "pairs": bias.get("pairs"), "bounds": bounds},
         "compositions": {
             "category": categories.to_dicts(),
@@ -217,16 +222,10 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
 
 def render_report(facts: Mapping[str, Any]) -> str:
     """The page that says `facts` (see `gather_facts`). Every text in it is escaped."""
-    import jinja2
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"number": _say_number, "share": _say_share, "seconds": _say_seconds}
-    template = environment.from_string(find_asset(TEMPLATE).read_text(encoding="utf-8"))
     drawn = {key: Markup(svg) for key, svg in facts["figures"].items()}
-    return template.render({**facts, "figures": drawn}).lstrip()
+    return render_page(TEMPLATE, {**facts, "figures": drawn})
 
 
 def _find_model(lake: Lake, version: Published) -> tuple[TrainedModel | None, pl.DataFrame]:
@@ -337,33 +336,17 @@ def _cover(pair: dict[str, Any], cover: Callable[[str], str]) -> dict[str, Any]:
 
 
 def _cut_texts(pair: dict[str, Any]) -> dict[str, Any]:
-    messages = [{**m, "content": _cut(m["content"])} for m in pair["messages"]]
-    return pair | {"messages": messages} | {k: _cut(pair[k]) for k in ("chosen", "rejected")}
+    messages = [{**m, "content": cut_text(m["content"], TEXT_CHARS)} for m in pair["messages"]]
+    sides = {side: cut_text(pair[side], TEXT_CHARS) for side in ("chosen", "rejected")}
+    return pair | {"messages": messages} | sides
 
 
-def _cut(text: str) -> str:
-    more = len(text) - TEXT_CHARS
-    return text if more <= 0 else f"{text[:TEXT_CHARS]}… ({more:,} more characters)"
+def _find_shortfalls(stages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What the last mix could not give (see `pipelines.clean.shortfall`)."""
+    mixes = [stage for stage in stages if stage.get("stage") == "mix"]
+    return list(mixes[-1].get("shortfalls") or []) if mixes else []
 
 
 def _load(text: str | None) -> dict[str, Any]:
     value = json.loads(text) if text else {}
     return value if isinstance(value, dict) else {}
-
-
-def _say_number(value: float | None, digits: int = 0) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}"
-
-
-def _say_share(part: float | None, whole: float | None = 1) -> str:
-    return "–" if part is None or not whole else f"{100 * part / whole:.1f} %"
-
-
-def _say_seconds(value: float | None) -> str:
-    if value is None:
-        return "–"
-    if value < 60:
-        return f"{value:.1f} s" if value >= 0.1 or value == 0 else f"{value:.3f} s"
-    minutes, seconds = divmod(round(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"

@@ -1,5 +1,6 @@
 """What a report says of filtering and of shortcuts: the rate of every rule by source and category,
-a few of its rows to read, and how much each shortcut predicts.
+a few of its rows to read, each beside the one that stands for it, and how much each shortcut
+predicts.
 
 The rates are measured when a version is published, where what the rules saw is known, and stand in
 its `metrics`; the rows to read come from its decisions.
@@ -12,12 +13,12 @@ from typing import Any
 
 import polars as pl
 
+from pipelines.clean.differing import TEXT_CHARS, cut_text, make_sides
 from pipelines.lake.catalogue import Lake
 from pipelines.ship.figures import BLUE, LINE, draw_figure, say_no_data
 from pipelines.view import View
 
 EXAMPLES = 3  # of a rule
-TEXT_CHARS = 600
 BY = ("source", "category")
 SEEN = {  # stage (before its colon) -> the frame of the view that its rules saw
     "dedup": "pool",
@@ -28,12 +29,15 @@ SEEN = {  # stage (before its colon) -> the frame of the view that its rules saw
     "decontaminate_responses": "whole_rollouts",
     "quality_responses": "clear_rollouts",
     "repeats": "usable_rollouts",
+    "label": "labels",
     "filter": "labelled",
     "quality_pairs": "unrepeated",
+    "mix": "mixable",
     "match": "mixed",
 }
 HITS = """
-SELECT stage, rule, action, item_kind, item_id, reason, threshold FROM decisions
+SELECT stage, rule, action, item_kind, item_id, reason, threshold, group_id, representative
+FROM decisions
 WHERE list_contains(?, scope) AND action IN ('drop', 'mark', 'redact')
 """
 TEXTS = """
@@ -44,6 +48,11 @@ UNION ALL
 SELECT response_id, content FROM responses JOIN wanted ON response_id = id
 """
 PARTS = ("prompt_id", "response_id", "chosen_id", "rejected_id")
+UNDECIDED = ("prompt_id", "response_a", "response_b")
+QUARANTINED = """
+SELECT source, position, row FROM quarantine WHERE stage = ? AND reason = ?
+ORDER BY quarantine_id LIMIT ?
+"""
 
 
 def measure_filters(view: View) -> list[dict[str, Any]]:
@@ -52,7 +61,8 @@ def measure_filters(view: View) -> list[dict[str, Any]]:
     Returns:
         stage, rule, action, kind, threshold, hits, rows (that it saw), `by_source` and
         `by_category`: for each key hits and rows; and `examples`, the `EXAMPLES` with the smallest
-        ids: item_id, reason and the ids of their texts.
+        ids: item_id, reason, the ids of their texts, and `beside`: those of the row that stands
+        for it or contradicts it, where there is one.
     """
     scopes = sorted(view.scopes.values())
     hits = view.lake.query(HITS, [scopes]).filter(
@@ -90,28 +100,39 @@ def measure_filters(view: View) -> list[dict[str, Any]]:
 def read_examples(
     lake: Lake, filters: Sequence[Mapping[str, Any]], cover: Callable[[str], str]
 ) -> list[dict[str, Any]]:
-    """The rules as `measure_filters` gave them, whose examples have `texts` (name, text): cut, and
-    covered where the recipe covers what identifies a person."""
-    ids = {
-        example[part]
-        for rule in filters
-        for example in rule["examples"]
-        for part in PARTS
-        if example.get(part)
-    }
+    """The rules as `measure_filters` gave them, whose examples have `sides` (see
+    `pipelines.clean.differing.make_sides`), covered where the recipe covers what identifies a
+    person."""
+    shown = [row for rule in filters for row in rule["examples"]]
+    ids = {i for row in shown for i in [*_list_parts(row).values(), *_list_beside(row).values()]}
     wanted = pl.DataFrame({"id": sorted(ids)}, schema={"id": pl.String})
-    texts = dict(lake.query(TEXTS, ids=wanted).iter_rows())
+    texts = {i: cover(text) for i, text in lake.query(TEXTS, ids=wanted).iter_rows()}
 
-    def read(example: Mapping[str, Any]) -> dict[str, Any]:
-        said = [
-            {"name": part.removesuffix("_id"), "text": _cut(cover(texts[example[part]]))}
-            for part in PARTS
-            if example.get(part) in texts
-        ]
-        return {**example, "texts": said}
+    def read(parts: Mapping[str, str]) -> dict[str, str]:
+        return {name: texts[i] for name, i in parts.items() if i in texts}
 
-    return [{**rule, "examples": [read(example) for example in rule["examples"]]}
+    def show(rule: str, row: Mapping[str, Any]) -> dict[str, Any]:
+        sides = make_sides(rule, read(_list_parts(row)), read(_list_beside(row)))
+        return {**row, "sides": sides}
+
+    return [{**rule, "examples": [show(rule["rule"], row) for row in rule["examples"]]}
             for rule in filters]  # fmt: skip
+
+
+def read_quarantined(
+    lake: Lake, stages: Sequence[Mapping[str, Any]], cover: Callable[[str], str]
+) -> list[dict[str, Any]]:
+    """What the stages quarantined, by reason: stage, reason, rows, and `examples` (source,
+    position, row as JSON, cut and covered)."""
+    found = []
+    for stage in stages:
+        for reason, rows in (stage.get("quarantined") or {}).items():
+            few = lake.query(QUARANTINED, [stage["stage"], reason, EXAMPLES])
+            texts = [row | {"row": cut_text(cover(row["row"]), TEXT_CHARS)}
+                     for row in few.to_dicts()]  # fmt: skip
+            found.append({"stage": stage["stage"], "reason": reason, "rows": rows,
+                          "examples": texts})  # fmt: skip
+    return found
 
 
 def plot_length_wins(rows: Sequence[Mapping[str, Any]], bound: float | None) -> str:
@@ -146,22 +167,39 @@ def _find_seen(view: View, stage: str, kind: str) -> pl.DataFrame:
     if not set(BY) <= set(frame.columns):
         sources = view.pool.select("prompt_id", *BY).unique("prompt_id")
         frame = frame.drop(BY, strict=False).join(sources, on="prompt_id", how="left")
-    parts = [part for part in PARTS if part in frame.columns]
+    parts = [part for part in (UNDECIDED if stage == "label" else PARTS) if part in frame.columns]
     return frame.select(pl.col(f"{kind}_id").alias("item_id"), *BY, *parts).unique("item_id")
 
 
 def _take_examples(seen: pl.DataFrame, hits: pl.DataFrame) -> list[dict[str, Any]]:
-    few = hits.sort("item_id").head(EXAMPLES).select("item_id", "reason")
-    known = few.join(seen.drop(BY), on="item_id", how="left", maintain_order="left")
-    return known.to_dicts()
+    members = hits.drop_nulls("group_id").sort("item_id").group_by("group_id")
+    groups = {group: rows["item_id"].to_list() for (group,), rows in members}
+    rows = {row["item_id"]: row for row in seen.drop(BY).to_dicts()} if len(hits) else {}
+    found = []
+    for hit in hits.sort("item_id").head(EXAMPLES).iter_rows(named=True):
+        beside = hit["representative"]
+        if beside is None:  # of contradictions without a winner: another of the group
+            others = (i for i in groups.get(hit["group_id"], []) if i != hit["item_id"])
+            beside = next(others, None)
+        row = {"item_id": hit["item_id"], "reason": hit["reason"], **rows.get(hit["item_id"], {})}
+        found.append(row | ({"beside": rows[beside]} if beside in rows else {}))
+    return found
+
+
+def _list_parts(row: Mapping[str, Any]) -> dict[str, str]:
+    """Name of a text -> its id."""
+    return {
+        part.removesuffix("_id").replace("_", " "): row[part]
+        for part in (*PARTS, *UNDECIDED[1:])
+        if row.get(part)
+    }
+
+
+def _list_beside(row: Mapping[str, Any]) -> dict[str, str]:
+    return _list_parts(row.get("beside") or {})
 
 
 def _count(seen: pl.DataFrame, hits: pl.DataFrame, name: str) -> dict[str, list[int]]:
     is_hit = pl.col("item_id").is_in(hits["item_id"].implode())
     counted = seen.group_by(name).agg(hits=is_hit.sum(), rows=pl.len()).sort(name)
     return {str(key): [int(n), int(rows)] for key, n, rows in counted.iter_rows()}
-
-
-def _cut(text: str) -> str:
-    more = len(text) - TEXT_CHARS
-    return text if more <= 0 else f"{text[:TEXT_CHARS]}… ({more:,} more characters)"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.clean.bulk.clusters import cluster_rows, list_remembered
+from pipelines.clean.bulk.page import write_page
 from pipelines.clean.bulk.pool import PoolPart, list_parts
 from pipelines.clean.bulk.settle import KEPT as TAKEN
 from pipelines.clean.bulk.settle import UNUSABLE, Settled, settle_rows
@@ -45,8 +46,8 @@ def clean_pool(
     sketch: Sketcher | None = None,
 ) -> StageSummary:
     """Clean a pool; what was decided is in `out/decisions` (a row for each row that is not kept)
-    and `out/summary.json`, rows that cannot be used in `out/quarantine`, and the rows that are kept
-    in `out/kept` where `kept` says so.
+    and `out/summary.json`, with examples in `out/report.html`; rows that cannot be used are in
+    `out/quarantine`, and those that are kept in `out/kept` where `kept` says so.
 
     Args:
         pool: a Parquet file, or a folder of them.
@@ -97,6 +98,7 @@ def clean_pool(
         extra={"quota": _report_mix(settled), "parts": len(parts), "sketched": len(missing),
                "steps": clock.seconds},
     )  # fmt: skip
+    write_page(out, summary, sketches, clusters, settled, out / DECISIONS)
     (out / SUMMARY).write_text(json.dumps(summary.to_json(), indent=1))
     return summary
 
