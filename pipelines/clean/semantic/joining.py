@@ -2,11 +2,13 @@
 
 Two bounds spare most of the work, and both are proven, not estimated.
 
-1. Blocks. Vectors are parted by k-means; let theta be the angle of the threshold, and A a part of a
-   cluster whose members lie at angles between a and b from its centre. By the triangle inequality
-   what lies within theta of a member is at an angle between a - theta and b + theta from that
-   centre. And as a projection shortens, what lies within a distance of a member is no farther than
-   that beyond the plane that parts the two clusters. Only what meets both is looked at.
+1. Blocks, for thresholds from `NARROW` on (below it they rule out too little to be worth their
+   cost: of 10,233 questions by MiniLM 76 % of the pairs at 0.95, 38 % at 0.9, 2 % at 0.8). Vectors
+   are parted by k-means; let theta be the angle of the threshold, and A a part of a cluster whose
+   members lie at angles between a and b from its centre. By the triangle inequality what lies
+   within theta of a member is at an angle between a - theta and b + theta from that centre. And as
+   a projection shortens, what lies within a distance of a member is no farther than that beyond the
+   plane that parts the two clusters. Only what meets both is looked at.
 2. Prefixes. Along the principal axes the first quarter of the numbers holds most of a vector, and
    x.y <= x1.y1 + |x2||y2| for the first parts and the rests (Cauchy and Schwarz): one product of a
    quarter of the size says which pairs are worth a whole one.
@@ -29,6 +31,7 @@ from pipelines.clean.semantic.kmeans import Vectors, find_closest, fit_centres
 ROWS = 512
 COLUMNS = 4_096
 FEW = 16_384
+NARROW = 0.92
 STRIP = 32
 SAMPLE = 8_192
 SHORT = 64
@@ -65,7 +68,7 @@ def join_similar(vectors: Vectors, threshold: float) -> Iterator[Found]:
     if not 0 < threshold <= 1:
         raise ValueError(f"a similarity lies above 0 and at most at 1, not at {threshold}")
     join = Join(vectors, shorten(vectors), threshold)
-    if len(vectors) <= FEW:
+    if len(vectors) <= FEW or threshold < NARROW:
         everything = np.arange(len(vectors))
         for at in range(0, len(vectors), ROWS):
             yield from join.multiply(everything[at : at + ROWS], everything[at:])

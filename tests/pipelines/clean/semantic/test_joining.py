@@ -41,7 +41,7 @@ def join(vectors: Vectors, threshold: float) -> list[tuple[int, int, float]]:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of a few rows, so that a few hundred vectors go through all of them."""
-    for name, value in {"ROWS": 8, "COLUMNS": 32, "FEW": 20, "STRIP": 3}.items():
+    for name, value in {"ROWS": 8, "COLUMNS": 32, "FEW": 20, "STRIP": 3, "NARROW": 0.1}.items():
         monkeypatch.setattr(joining, name, value)
 
 
@@ -105,6 +105,7 @@ def test_a_crowd_of_equal_rows_takes_no_more_memory_than_its_blocks() -> None:
 def test_most_pairs_are_ruled_out_by_their_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = make_vectors(3_000, 64, 0.15, 5)
     monkeypatch.setattr(joining, "FEW", 100)
+    monkeypatch.setattr(joining, "NARROW", 0.9)
     looked: list[int] = []
     multiply = joining.Join.multiply
 
