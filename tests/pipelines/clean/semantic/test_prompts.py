@@ -11,11 +11,14 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from pipelines.clean.dedup import dedup_prompts, keep_distinct, make_dedup_scope
+from pipelines.clean.mix import choose_pairs
 from pipelines.clean.semantic import prompts as module
 from pipelines.clean.semantic.prompts import class_prompts, group_reworded, list_numbers
 from pipelines.clean.splits import keep_split, make_split_scope, split_prompts
+from pipelines.clean.strata import add_strata
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.run import new_run
+from schemas.mixing import MixSpec
 from schemas.recipe import Recipe
 from tests.conftest import make_recipe
 from tests.pipelines.clean.semantic.fake_vectors import embed
@@ -206,3 +209,17 @@ def test_paraphrases_that_were_split_apart_do_not_stay_so(lake: Lake) -> None:
         assert len(sides) == 1
         assert letter not in torn or sides == {"test"}
     assert all(after[name][1] == apart[name][1] for name in after)
+
+
+def test_the_mix_takes_one_pair_of_what_says_the_same(lake: Lake) -> None:
+    recipe = make_recipe(split={"clusters": "semantic"})
+    prompts = make_prompts({n: f"{n[0]} by{n} as{n} in{n}" for n in NAMES})
+    split_prompts(lake, new_run(recipe), recipe, prompts)
+    pairs = pl.DataFrame({"pair_id": [f"pair-{n}" for n in NAMES], "prompt_id": NAMES,
+                          "category": "open", "source": "seeds"})  # fmt: skip
+    mix = MixSpec(per_cluster=1)
+    rollouts = pl.DataFrame(schema={"response_id": pl.String, "content": pl.String})
+    mixable = add_strata(lake, pairs, keep_split(lake, recipe, prompts), rollouts, mix)
+    dropped, _ = choose_pairs(mixable, mix, seed=0)
+    kept = set(pairs["pair_id"]) - set(dropped["pair_id"])
+    assert sorted(name[5] for name in kept) == list("abcdefgh")
