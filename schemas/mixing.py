@@ -24,8 +24,8 @@ class MixSpec(Part):
     `balance` names axes whose strata (every combination that occurs) share `total` by `temperature`
     T: a stratum of n pairs gets a part in proportion to n^(1/T), 1 as they come, large as good as
     equal; what a small stratum cannot fill goes to the others. `per_cluster` and `per_policy` are
-    the most pairs of a cluster of prompts, and of the responses of one policy. `weigh` says by what
-    pairs count more or less in training (see `pipelines.clean.weighing`).
+    the most pairs of a cluster of prompts (the split's), and of the responses of one policy.
+    `weigh` says by what pairs count more or less in training (see `pipelines.clean.weighing`).
     """
 
     total: Annotated[int, Field(ge=1)] | None = None

@@ -156,10 +156,12 @@ class CutOffSpec(Part):
 
 
 class CleanSpec(Part):
-    """What cleaning removes. Lengths are in characters. With `cut_off`, pairs that differ only
-    beyond a trainer's window; `quality` and `bias` are in `schemas.cleaning`."""
+    """What cleaning removes. Lengths are in characters. With `paraphrase_similarity`, prompts whose
+    vectors are that close are one (docs/cleaning.md says what to choose). With `cut_off`, pairs
+    that differ only beyond a trainer's window; `quality` and `bias` are in `schemas.cleaning`."""
 
     near_duplicate_similarity: Annotated[float, Field(gt=0, le=1)] = 0.8
+    paraphrase_similarity: Annotated[float, Field(gt=0, le=1)] | None = None
     min_response_chars: Annotated[int, Field(ge=0)] = 1
     max_response_chars: Annotated[int, Field(ge=1)] = 20000
     drop_truncated: bool = True
@@ -171,9 +173,11 @@ class CleanSpec(Part):
 
 
 class SplitSpec(Part):
-    """The share of prompt clusters that is held out."""
+    """The share of prompt clusters that is held out, and what makes a cluster: prompts with `near`
+    the same words, or `semantic`, those that say the same in others as well."""
 
     test: Share = 0.2
+    clusters: Literal["near", "semantic"] = "near"
 
 
 class ReviewSpec(Part):

@@ -12,6 +12,7 @@ NEEDS = {
     "daft": ["daft"],
     "rensa": ["rensa"],
     "gaoya": ["gaoya"],
+    "semhash": ["semhash"],
     "datasketch": ["datasketch"],
     "text-dedup": ["text-dedup"],
     "datatrove": ["datatrove[processing]", "orjson", "spacy"],
