@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from annotators.desk import Annotation, Pulled, make_task, read_guideline
+from annotators.desk import Annotation, Held, Pulled, make_task, read_guideline
 from pipelines.label.people import pulling, pushing
 from pipelines.label.people.assessing import assess_batches
 from pipelines.label.people.reviews import find_reviews
@@ -56,12 +56,15 @@ class MemoryDesk:
         return {task["review_id"]: self.tasks[task["review_id"]] for task in tasks}
 
     def pull_annotations(
-        self, _desk: Any, _project: int, *, since: datetime | None = None
+        self, _desk: Any, _project: int, *, since: Held | None = None, **_: Any
     ) -> Pulled:
-        found = [a for a in self.answers.values() if since is None or a.updated_at > since]
+        after = since.newest if since else None
+        found = [a for a in self.answers.values() if after is None or a.updated_at > after]
         newest = max((a.updated_at for a in self.answers.values()), default=EPOCH)
-        seen = frozenset(a.review_id or "" for a in found)
-        return Pulled(found, seen, newest, since is None, len(self.tasks))
+        reviews = frozenset(a.review_id or "" for a in found)
+        tasks = frozenset(a.task_id or 0 for a in found)
+        held = Held(newest, len(self.tasks), len(self.tasks))
+        return Pulled(found, reviews, tasks, after is None, frozenset(), held)
 
     def answer(self, review_id: str) -> None:
         number = len(self.answers)

@@ -234,11 +234,12 @@ class Reviews(Row):
     """What waits for people. One row per change of status: the furthest says where it stands.
 
     `review_id` = hash of what is asked about, the question, the role and, where there is one, the
-    batch, the round or the assignee; `status` is queued, planned (a push is to send it), pushed or
-    answered. `question` is one of `QUESTIONS` (null: `preference`). Of a pair `response_a` <
-    `response_b`; of one response `response_b` is null; of a group `responses` holds the ids in the
-    order shown. `pair_id` is the pair, the response or the hash of the group. `left` says which
-    response (`a` or `b`) is shown on the left side.
+    batch, the round or the assignee; `status` is queued, planned (a push is to send it), pushed,
+    answered, or gone (its task or project was deleted at the desk). `question` is one of
+    `QUESTIONS` (null: `preference`). Of a pair `response_a` < `response_b`; of one response
+    `response_b` is null; of a group `responses` holds the ids in the order shown. `pair_id` is the
+    pair, the response or the hash of the group. `left` says which response (`a` or `b`) is shown on
+    the left side.
 
     `role` is `work`, `gold` (the answer is known and hidden) or `adjudication` (a third opinion on
     what people disagree about); null means `work`. `batch_id` names the push it went out with;

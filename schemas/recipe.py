@@ -184,7 +184,8 @@ class ReviewSpec(Part):
     `people` (emails of the desk), who then cannot see one another's work. `criteria` names the
     rubric whose criteria are rated. `show_predictions` shows what judges said, which anchors
     people. A batch passes its gates at `min_alpha` (Krippendorff) and `min_gold_accuracy`; a
-    person below the latter is set aside.
+    person below the latter is set aside. A release takes an item with `min_answers` of the
+    `overlap` answers (all of them, where it is not given).
     """
 
     limit: Annotated[int, Field(ge=1)] = 100
@@ -197,9 +198,15 @@ class ReviewSpec(Part):
     show_predictions: bool = False
     min_alpha: Annotated[float, Field(ge=-1, le=1)] = 0.4
     min_gold_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.7
+    min_answers: Annotated[int, Field(ge=1, le=50)] | None = None
 
     @model_validator(mode="after")
     def check_people(self) -> ReviewSpec:
+        if self.min_answers is not None and self.min_answers > self.overlap:
+            raise ValueError(
+                f"min_answers is {self.min_answers}, and only {self.overlap} people are asked: "
+                "lower it, or raise overlap"
+            )
         if self.per_person and len(self.people) < self.overlap:
             raise ValueError(
                 f"per_person shows each task to {self.overlap} of the people listed, and "

@@ -1,9 +1,16 @@
 """The desk where people judge: Label Studio's projects, what goes there and what comes back."""
 
-from annotators.desk.annotations import Annotation, Pulled, pull_annotations, read_annotation
+from annotators.desk.annotations import (
+    Annotation,
+    Held,
+    Pulled,
+    pull_annotations,
+    read_annotation,
+)
 from annotators.desk.client import (
     PERSON,
     Desk,
+    DeskGone,
     DeskRefused,
     DeskUnreachable,
     connect_desk,
@@ -14,7 +21,7 @@ from annotators.desk.questions import make_task, read_guideline
 from annotators.desk.tasks import push_tasks
 
 __all__ = [
-    "PERSON", "Annotation", "Desk", "DeskRefused", "DeskUnreachable", "Pulled", "connect_desk",
-    "ensure_project", "make_task", "name_person", "pull_annotations", "push_tasks",
-    "read_annotation", "read_guideline",
+    "PERSON", "Annotation", "Desk", "DeskGone", "DeskRefused", "DeskUnreachable", "Held",
+    "Pulled", "connect_desk", "ensure_project", "make_task", "name_person", "pull_annotations",
+    "push_tasks", "read_annotation", "read_guideline",
 ]  # fmt: skip

@@ -36,6 +36,19 @@ CHOICES: dict[str, tuple[str | None, int | None]] = {
 CORRECT = {"correct": True, "incorrect": False, UNDECIDED: None}
 
 
+NOT_OFFERED = "a choice that the task does not offer: was the labelling config changed?"
+NO_ANSWER = "the question has no answer"
+SPANS = ("factual", "reasoning", "instruction", "form", "unsafe", "other")
+SHARED = ("tools", "comment")
+CONTROLS = {
+    "preference": ("preference",),
+    "correctness": ("correctness",),
+    "first_wrong_step": ("step",),
+    "spans": ("spans", "verdict"),
+    "ranking": (),
+}
+
+
 class Unreadable(ValueError):
     """An annotation that holds no answer; the message is the reason, the same for all alike."""
 
@@ -57,7 +70,10 @@ def read_answer(
     }
     if question not in readers:
         raise Unreadable("the task asks no question that is known here")
-    read = readers[question](data, results)
+    try:
+        read = readers[question](data, results)
+    except Unreadable as error:
+        raise _blame_config(error, question, results) from error
     return {"undecided": False, **read, "tools": collect(results, "tools", "choices")}
 
 
@@ -139,6 +155,8 @@ def _read_spans(data: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -
         start, end, labels = value.get("start"), value.get("end"), value.get("labels")
         if not (isinstance(start, int) and isinstance(end, int) and isinstance(labels, list)):
             raise Unreadable("a mark without a place or a kind")
+        if not {str(label) for label in labels} <= set(SPANS):
+            raise Unreadable(NOT_OFFERED)
         text = response[start:end]
         marked = str(value.get("text", text))
         if not 0 <= start < end <= len(response) or _flatten(marked) != _flatten(text):
@@ -175,12 +193,30 @@ def _read_one(results: Sequence[Mapping[str, Any]], from_name: str, offered: Any
     if len(chosen) != 1:
         raise Unreadable(_tell(chosen))
     if chosen[0] not in offered:
-        raise Unreadable("a choice that the task does not offer")
+        raise Unreadable(NOT_OFFERED)
     return chosen[0]
 
 
 def _tell(chosen: Sequence[str]) -> str:
-    return "several choices where one is asked for" if chosen else "the question has no answer"
+    return "several choices where one is asked for" if chosen else NO_ANSWER
+
+
+def _blame_config(
+    error: Unreadable, question: str, results: Sequence[Mapping[str, Any]]
+) -> Unreadable:
+    """Where nothing was answered of what is asked, but something that is not."""
+    if str(error) != NO_ANSWER:
+        return error
+    strange = sorted(
+        name
+        for name in {str(result.get("from_name")) for result in results}
+        if name not in (*SHARED, *CONTROLS[question]) and not name.startswith((CRITERION, RANK))
+    )
+    if not strange:
+        return error
+    return Unreadable(
+        f"an answer to {strange[0]!r}, which is not asked: was the labelling config changed?"
+    )
 
 
 def _choose(name: str, value: str | None, to_name: str) -> dict[str, Any]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -14,6 +17,8 @@ from schemas.errors import AssayError
 from schemas.ids import make_id
 
 SECONDS = 120.0
+LONG_SECONDS = 1800.0  # of silence, before an export or an import is given up
+TOLD_EVERY = 20.0
 PAGE = 1000
 PERSON = "person-"
 
@@ -24,6 +29,10 @@ class DeskUnreachable(AssayError):
 
 class DeskRefused(AssayError):
     """The desk cannot take this: a wrong labelling config, project or task."""
+
+
+class DeskGone(DeskRefused):
+    """What was asked for is not at the desk (any more)."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +59,22 @@ def connect_desk(url: str, token: str, *, local: bool = False) -> Desk:
         DeskUnreachable: it does not answer, is no Label Studio, or refuses the token.
     """
     desk = Desk(url.strip().rstrip("/"), token.strip(), local)
+    address = urlsplit(desk.url)
+    if address.username or address.password or address.query:  # it would stand in the lake
+        raise DeskUnreachable(
+            f"the address of the Label Studio at {address.hostname} holds more than a place: leave "
+            "the user, the password and what follows `?` out, and set LABEL_STUDIO_API_KEY to the "
+            "token"
+        )
     if not desk.token:
         raise DeskUnreachable(
             f"no token for the Label Studio at {desk.url}: set LABEL_STUDIO_API_KEY to the access "
             "token of your account there"
+        )
+    if not (desk.token.isascii() and desk.token.isprintable()):
+        raise DeskUnreachable(
+            f"the token for the Label Studio at {desk.url} holds what no token can: set "
+            "LABEL_STUDIO_API_KEY to the access token of your account there, and to nothing else"
         )
     with speak_to(desk) as client:
         answer = ask(client, "GET", "/api/current-user/whoami")
@@ -73,6 +94,7 @@ def speak_to(desk: Desk) -> Iterator[httpx.Client]:
 
     Raises:
         DeskUnreachable: nobody answers, another kind of server does, or the token is refused.
+        DeskGone: what is asked for is not there (404).
         DeskRefused: the desk says that the request cannot be met (400 to 499).
     """
     try:
@@ -80,6 +102,12 @@ def speak_to(desk: Desk) -> Iterator[httpx.Client]:
             base_url=desk.url, auth=_Token(desk.token), timeout=SECONDS, follow_redirects=True
         ) as client:
             yield client
+    except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
+        raise DeskUnreachable(
+            f"the Label Studio at {desk.url} was silent for too long ({type(error).__name__}): "
+            "look whether it is busy or stuck, and run the same command again; nothing is lost or "
+            "sent twice"
+        ) from error
     except (httpx.TransportError, httpx.InvalidURL) as error:
         raise DeskUnreachable(
             f"no Label Studio answers at {desk.url} ({type(error).__name__}): start one with "
@@ -96,9 +124,26 @@ def speak_to(desk: Desk) -> Iterator[httpx.Client]:
 def ask(client: httpx.Client, method: str, path: str, **options: Any) -> Any:
     """The JSON that the desk answers with, None where it is empty. `options` are those of
     `httpx.Client.request`. Never tried again: an import that failed may have been taken."""
-    response = client.request(method, path, **options)
-    response.raise_for_status()
+    response = client.request(method, path, **options).raise_for_status()
     return response.json() if response.content else None
+
+
+@contextmanager
+def tell_while_slow(tell: Callable[[str], None] | None, what: str) -> Iterator[None]:
+    """While the block runs, say so every `TOLD_EVERY` seconds: `what`, and for how long already."""
+    ended, started = threading.Event(), time.monotonic()
+
+    def watch() -> None:
+        while tell is not None and not ended.wait(TOLD_EVERY):
+            tell(f"{what}: {time.monotonic() - started:.0f} s so far")
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def list_tasks(
@@ -134,23 +179,34 @@ def _explain(desk: Desk, response: httpx.Response) -> AssayError:
     code = response.status_code
     if code in (401, 403):
         return DeskUnreachable(
-            f"the Label Studio at {desk.url} refuses the token: set LABEL_STUDIO_API_KEY to a "
-            "valid access token of an account there, and if it is a legacy token, see that the "
-            "organisation allows those"
+            f"the Label Studio at {desk.url} refuses the token: {_mend_token(desk)}"
         )
     try:
         body = response.json()
     except ValueError:
         body = None
     if isinstance(body, dict) and 400 <= code < 500:
-        said = body.get("validation_errors") or body.get("detail") or body
-        return DeskRefused(
-            f"the Label Studio at {desk.url} refused with {code}: {str(said)[:500]}; see that what "
-            "it names is still there"
+        said = str(body.get("validation_errors") or body.get("detail") or body)
+        said = said.replace(desk.token, "...")[:500]
+        return (DeskGone if code == 404 else DeskRefused)(
+            f"the Label Studio at {desk.url} refused with {code}: {said}; see that what it names "
+            "is still there"
         )
     return DeskUnreachable(
         f"{desk.url} answered {code}, not as Label Studio does: correct the address, or if it is "
         "one, look at its log and try again"
+    )
+
+
+def _mend_token(desk: Desk) -> str:
+    if desk.local:
+        return (
+            "was it reset there? Assay uses the one it made, kept in label-studio/token of its "
+            "home (LABEL_STUDIO_API_KEY is for other servers)"
+        )
+    return (
+        "set LABEL_STUDIO_API_KEY to a valid access token of an account there, and if it is a "
+        "legacy token, see that the organisation allows those"
     )
 
 

@@ -59,8 +59,8 @@ def ensure_project(
             differ = sorted(there.items() ^ asked.items())
             raise DeskRefused(
                 f"project {title!r} (id {project['id']}) at {desk.url} does not ask what "
-                f"{question} asks here (they differ in {', '.join(dict(differ))}): rename it, or "
-                "choose another title"
+                f"{question} asks here (they differ in {', '.join(dict(differ))}): put its "
+                "labelling config back, rename it, or choose another title"
             )
         if project["show_collab_predictions"] != show_predictions:
             ask(client, "PATCH", f"/api/projects/{project['id']}", json=settings)

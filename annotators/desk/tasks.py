@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from annotators.desk.answers import write_answer
-from annotators.desk.client import Desk, DeskRefused, ask, list_tasks, speak_to
+from annotators.desk.client import LONG_SECONDS, Desk, DeskRefused, ask, list_tasks, speak_to
 from annotators.desk.projects import read_interface
 from annotators.desk.questions import SHARED_KEYS, find_question, seal_task
 
@@ -70,6 +70,7 @@ def push_tasks(
                 f"/api/projects/{project_id}/import",
                 params={"return_task_ids": "true"},
                 json=[{"data": task, **ready.get(task["review_id"], {})} for task in chunk],
+                timeout=LONG_SECONDS,
             )
             ids = answer.get("task_ids") or ()
             if len(ids) != len(chunk):

@@ -37,7 +37,7 @@ BARS = Bars()
 @dataclass(frozen=True)
 class Gate:
     """One thing that a batch must reach: `value` as measured, None where it could not be, which
-    does not pass; `sentence` says it to people."""
+    does not pass (but for alpha, see `check_gates`); `sentence` says it to people."""
 
     name: str
     value: float | None
@@ -65,6 +65,10 @@ def check_gates(
     is what would be released. An item that nobody answered is in no frame: that all were is for the
     caller to know.
 
+    Where everybody gave every item the same label, alpha is not defined: nothing tells agreement
+    from people who always say that. Then hidden gold decides: it passes where both gates of gold
+    do (and at a bar of -1, which asks for no agreement).
+
     Args:
         annotations: see `annotators.people.annotations`.
         gold: item, label: the truth about the hidden items.
@@ -84,12 +88,12 @@ def check_gates(
 def _check_batch(rows: pl.DataFrame, truth: pl.DataFrame, bars: Bars) -> GateReport:
     scored = rows.filter(pl.col("label").is_not_null()).join(truth, on="item")
     right = int((scored["label"] == scored["truth"]).sum())
-    gates = (
-        _check_overlap(rows, bars),
-        _check_alpha(rows, bars),
+    gold = (
         _check_gold_labels(len(scored), bars),
         _check_gold_accuracy(right, len(scored), bars),
     )
+    alpha = _check_alpha(rows, bars, gold_passed=all(gate.passed for gate in gold))
+    gates = (_check_overlap(rows, bars), alpha, *gold)
     return GateReport(rows["batch"][0], all(gate.passed for gate in gates), gates)
 
 
@@ -104,11 +108,25 @@ def _check_overlap(rows: pl.DataFrame, bars: Bars) -> Gate:
     )  # fmt: skip
 
 
-def _check_alpha(rows: pl.DataFrame, bars: Bars) -> Gate:
+def _check_alpha(rows: pl.DataFrame, bars: Bars, *, gold_passed: bool) -> Gate:
     alpha = measure_alpha(rows)
+    if alpha.value is None and not alpha.items:
+        sentence = "agreement cannot be told from chance: no item has two labels"
+        return _hold("alpha", None, bars.alpha, sentence)
     if alpha.value is None:
-        why = "all labels are the same" if alpha.items else "no item has two labels"
-        return _hold("alpha", None, bars.alpha, f"agreement cannot be told from chance: {why}")
+        said = (
+            f"all labels of the {alpha.items} items with two or more are the same, and such "
+            "perfect agreement cannot be told from chance"
+        )
+        if gold_passed:
+            sentence = f"{said}; the people are right on hidden gold, which decides instead"
+        else:
+            sentence = (
+                f"{said}: only labels on hidden gold could show that people do not just always say "
+                "the same, and the batch has too few that are right (review.gold_rate mixes it in; "
+                "review.min_alpha: -1 asks for no agreement)"
+            )
+        return Gate("alpha", None, bars.alpha, gold_passed or bars.alpha <= -1, sentence)
     known = "" if alpha.low is None else f" (95 % interval {alpha.low:.3f} to {alpha.high:.3f})"
     return _hold(
         "alpha", alpha.value, bars.alpha,

@@ -23,12 +23,13 @@ ALL_RIGHT = -1  # the index of the first wrong step, where none is wrong
 DELETED = "deleted at the desk"
 
 
-def make_judgments(annotation: Any, review: Mapping[str, Any]) -> list[Row]:
+def make_judgments(annotation: Any, review: Mapping[str, Any], turn: int = 0) -> list[Row]:
     """The rows that one revision of an annotation becomes; the same rows at every pull.
 
     Args:
         annotation: of the desk, with an `updated_at` and a `person`.
         review: the row of `reviews` that it answers.
+        turn: see `pipelines.label.people.counting`.
     """
     detail = {
         "annotation": annotation.unique_id,
@@ -37,6 +38,7 @@ def make_judgments(annotation: Any, review: Mapping[str, Any]) -> list[Row]:
         "review_id": review["review_id"],
         "batch": review["batch_id"],
         "question": review["question"],
+        "task": annotation.task_id,
     }
     order = None
     if review["question"] == "preference":
@@ -74,18 +76,19 @@ def make_judgments(annotation: Any, review: Mapping[str, Any]) -> list[Row]:
             origin=f"{annotation.unique_id}:{annotation.updated_at.isoformat()}",
         )
         rows.append(row)
-    return rows
+    return [turn_over(row, review, turn) for row in rows] if turn else rows
 
 
-def turn_over(row: Mapping[str, Any], review: Mapping[str, Any], *, deleted: bool) -> Row:
-    """The row that says that this one's annotation is gone from the desk, or is back as it was.
+def turn_over(
+    row: Mapping[str, Any], review: Mapping[str, Any], turn: int, *, deleted: bool = False
+) -> Row:
+    """The row that says the same as this one at another turn, or that its annotation is gone.
 
     Args:
-        row: of `judgments`, whose `detail` says how often that has happened before.
+        row: of `judgments`.
         review: what it answers, which older lakes did not note in `detail`.
     """
     detail = {name: value for name, value in json.loads(row["detail"]).items() if name != "deleted"}
-    turn = detail.get("turn", 0) + 1
     detail = {
         "review_id": review["review_id"],
         "batch": review["batch_id"],

@@ -7,14 +7,14 @@ All of it follows from the lake and is written once, so it is safe to do after e
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import polars as pl
 
 from annotators.people.standing import measure_standing
 from annotators.votes import call_label
-from pipelines.label.people.planning import choose_left
+from pipelines.label.people.planning import choose_left, name_people
 from pipelines.label.people.resolving import find_answers, find_below
 from pipelines.label.people.reviews import find_reviews
 from pipelines.label.reliability import clean_numbers
@@ -36,14 +36,20 @@ COMPARED = ("preference", "ranking", "correctness")  # the questions whose answe
 
 
 def assess_batches(
-    lake: Lake, run: Run, spec: ReviewSpec, batches: Sequence[str] | None = None
+    lake: Lake,
+    run: Run,
+    spec: ReviewSpec,
+    batches: Sequence[str] | None = None,
+    *,
+    releasing: bool = False,
 ) -> dict[str, int]:
     """Measure everybody in the batches (all of them, where none are named), and queue what follows.
 
     Who stays below `spec.min_gold_accuracy` on hidden gold (`annotators.people.standing`) is set
     aside in that batch from then on, and `run.tell` says so. An item that lacks answers that count
-    is queued for another round; one on which no majority agrees, for adjudication. Released items
-    are left as they are.
+    is queued for another round, where nobody at the desk may still give them; one on which no
+    majority agrees, for adjudication, when all that were wanted are there (or, in a release, as
+    many as `spec.min_answers`). Released items are left as they are.
 
     Returns:
         below: people newly set aside; requeued and adjudications: reviews queued.
@@ -53,7 +59,8 @@ def assess_batches(
         below = _record_standings(lake, run, spec, list_annotations(answers))
         if below:
             answers = find_batched(lake, batches)
-        rounds, thirds = _find_missing(lake, answers, batches)
+        enough = spec.min_answers if releasing else None
+        rounds, thirds = _find_missing(lake, answers, batches, name_people(spec), enough)
         if rounds:
             run.tell(f"{len(rounds)} items lack an answer that counts and go back to the queue")
         if rounds or thirds:
@@ -156,9 +163,17 @@ def judge_items(answers: pl.DataFrame) -> pl.DataFrame:
     return both.filter(is_last).sort(what)
 
 
-def find_items(lake: Lake, answers: pl.DataFrame, batches: Sequence[str] | None) -> pl.DataFrame:
+def find_items(
+    lake: Lake,
+    answers: pl.DataFrame,
+    batches: Sequence[str] | None,
+    people: Collection[str] = (),
+) -> pl.DataFrame:
     """The items of work and adjudications of batches, one row each: the columns of the review that
-    they began with, wanted (answers), counted, open (tasks that may still be answered) and rounds.
+    they began with, wanted (answers), counted, open (answers that may still come) and rounds.
+
+    Args:
+        people: who has projects of their own now; nothing more is awaited of anybody else who had.
     """
     reviews = find_reviews(lake, "batch_id IS NOT NULL AND role <> 'gold'")
     if batches is not None:
@@ -175,7 +190,9 @@ def find_items(lake: Lake, answers: pl.DataFrame, batches: Sequence[str] | None)
     item = ["batch_id", "pair_id", "role"]
     # an item's own row stands for its people's, where each has a project of his own
     has_children = pl.col("assignee").is_not_null().any().over(*item, "round")
-    shown = pl.col("assignee").is_not_null() | ~has_children
+    shown = (pl.col("assignee").is_not_null() | ~has_children) & (pl.col("status") != "gone")
+    if people:
+        shown &= pl.col("assignee").is_in(list(people)).fill_null(True)
     places = reviews.join(given, on="review_id", how="left").with_columns(
         free=pl.when(shown).then((pl.col("overlap") - pl.col("given").fill_null(0)).clip(0))
     )
@@ -234,10 +251,14 @@ def _record_standings(
 
 
 def _find_missing(
-    lake: Lake, answers: pl.DataFrame, batches: Sequence[str] | None
+    lake: Lake,
+    answers: pl.DataFrame,
+    batches: Sequence[str] | None,
+    people: Collection[str],
+    enough: int | None,
 ) -> tuple[list[Row], list[Row]]:
     """The reviews to queue: further rounds of items that lack answers, and adjudications."""
-    items = find_items(lake, answers, batches)
+    items = find_items(lake, answers, batches, people)
     released = lake.query("SELECT DISTINCT batch_id, pair_id FROM releases")
     items = items.join(released, on=["batch_id", "pair_id"], how="anti")
     short = items.with_columns(lacks=pl.col("wanted") - pl.col("counted") - pl.col("open"))
@@ -252,7 +273,8 @@ def _find_missing(
         .unique()
     )
     asked = items.filter(pl.col("role") == "adjudication").select("batch_id", "pair_id")
-    full = items.filter((pl.col("role") == "work") & (pl.col("counted") >= pl.col("wanted")))
+    needed = count_needed(enough)
+    full = items.filter((pl.col("role") == "work") & (pl.col("counted") >= needed))
     thirds = [
         _queue_again(row, "adjudication", 0, 1)
         for row in full.join(torn, on=["batch_id", "pair_id"], how="semi")
@@ -261,6 +283,12 @@ def _find_missing(
         .iter_rows(named=True)
     ]
     return rounds, thirds
+
+
+def count_needed(enough: int | None) -> pl.Expr:
+    """How many answers settle an item of `find_items`: those wanted, or `enough` of them."""
+    wanted = pl.col("wanted")
+    return wanted if enough is None else pl.min_horizontal(wanted, pl.lit(enough))
 
 
 def _queue_again(item: Row, role: str, number: int, overlap: int) -> Row:

@@ -4,9 +4,11 @@ A person's judgments of a batch label nothing by themselves: only what was relea
 judgments of the annotator `people:BATCH`. Judgments without a batch (of lakes from before there
 were batches) count as they come, the latest of a person on a pair.
 
-`detail` (JSON) names the annotation, its `updated_at` in UTC, and the `turn`: 0 as it was given, 1
-when it was found gone from the desk, 2 when it was back, and so on. What stands of an annotation is
-its latest `updated_at`, and of that the latest turn. The order in which pulls saw them is nothing.
+`detail` (JSON) names the annotation, its `updated_at` in UTC, and the `turn`: 0 as it was given,
+one more each time that the desk showed of it what a later `updated_at` does not tell (that it was
+gone, was back, reads otherwise since its task was edited, or is of an earlier time, the clock of
+the desk being set back). What stands of an annotation is its latest turn, and of that the latest
+`updated_at`.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ def take_latest(judgments: pl.DataFrame) -> pl.DataFrame:
         judgments: of `read_details`. Rows that name no annotation are left out.
     """
     rows = judgments.filter(pl.col("annotation").is_not_null())
-    for order in ("updated_at", "turn"):
+    for order in ("turn", "updated_at"):
         rows = rows.filter(pl.col(order) == pl.col(order).max().over("annotation"))
     return rows
 

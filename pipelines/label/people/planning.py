@@ -12,7 +12,8 @@ import polars as pl
 from pipelines.label.people.choosing import Candidate, choose
 from pipelines.label.people.costs import expect_seconds
 from pipelines.label.people.golds import choose_gold
-from pipelines.label.people.reviews import advance, find_reviews
+from pipelines.label.people.resolving import find_answers
+from pipelines.label.people.reviews import LATEST, advance, find_reviews
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run
 from schemas.ids import make_id, make_pair_id, make_seed
@@ -63,7 +64,8 @@ def plan_batch(
     question: str,
     returns: Sequence[dict[str, Any]] = (),
 ) -> Plan:
-    """`returns` and a new batch that fills what they leave of `spec.minutes`.
+    """`returns` and a new batch that fills what they, and the work of this title that still waits
+    at the desk, leave of `spec.minutes`: a push that is run twice sends nothing the second time.
 
     The order is that of worth, hidden gold strewn among it: people work from the top, and what
     is left at the end is what matters least.
@@ -71,9 +73,16 @@ def plan_batch(
     budget = None
     if spec.minutes is not None:
         spent = sum((r["expected_seconds"] or 0.0) * r["overlap"] for r in returns if r["project"])
-        budget = max(0.0, spec.minutes * 60 * (1 - spec.gold_rate) - spent)
+        left = _sum_open(lake, spec, desk, title, question)
+        budget = max(0.0, spec.minutes * 60 * (1 - spec.gold_rate) - spent - left)
     queued, chosen = _choose_queued(lake, spec, question, budget)
     if not chosen:
+        if budget is not None and left and len(queued):
+            run.tell(
+                f"work of {left / 60:.0f} minutes still waits at the desk, and no task fits into "
+                f"what that leaves of {spec.minutes:g}: nothing new is planned. Have it answered "
+                "and pull, or give more minutes"
+            )
         return Plan(None, list(returns), len(queued))
     by_id = {row["review_id"]: row for row in queued.drop("category", "cluster_id").to_dicts()}
     batch_id = make_id("batch", desk, title, question, sorted(c.key for c, _ in chosen))
@@ -107,6 +116,27 @@ def plan_batch(
         "gold": len(hidden),
     }
     return Plan(batch, [*returns, *rows], len(queued) - len(work))
+
+
+def _sum_open(lake: Lake, spec: ReviewSpec, desk: str, title: str, question: str) -> float:
+    """The seconds of people's work that the batches of this title still wait for, hidden gold not
+    counted."""
+    open_ = lake.query(
+        f"SELECT * FROM ({LATEST}) JOIN (SELECT batch_id FROM batches WHERE desk = ? "
+        "AND title = ? AND question = ?) USING (batch_id) "
+        "WHERE status = 'pushed' AND project_id IS NOT NULL AND role <> 'gold'",
+        [desk, title, question],
+    )
+    people = list(name_people(spec))
+    if people:
+        open_ = open_.filter(pl.col("assignee").is_in(people).fill_null(True))
+    counted = find_answers(lake).filter(pl.col("set_aside").is_null()).unique("annotation")
+    given = counted.group_by("review_id").agg(given=pl.len())
+    lacks = (pl.col("overlap") - pl.col("given").fill_null(0)).clip(0)
+    seconds = open_.join(given, on="review_id", how="left").select(
+        (lacks * pl.col("expected_seconds").fill_null(0.0)).sum()
+    )
+    return float(seconds.item())
 
 
 def choose_next(

@@ -2,8 +2,9 @@
 
 A push first writes its plan to the lake (status `planned`), in one transaction with its row of
 `batches`, then imports what the desk lacks, then notes what is there (`pushed`). Whoever finds a
-plan that was not carried out, carries it out and plans nothing new: killed anywhere and run again,
-a push leaves no task twice and none out.
+plan that was not carried out, carries it out and plans nothing new; and what waits at the desk
+counts against the minutes of the next. Killed anywhere and run again, a push leaves no task twice
+and none out, and sends no second batch.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def push_reviews(
             run.tell(f"a push was cut short: its {len(plan.reviews)} reviews go first")
         else:
             plan = _make_plan(lake, run, desk, spec, title, question, criteria)
-        sent, lost = _send(lake, run, desk, spec, plan.reviews)
+        sent, lost, tables = _send(lake, desk, spec, plan.reviews)
         batch = plan.batch or {}
         summary = StageSummary(
             STAGE,
@@ -79,7 +80,7 @@ def push_reviews(
             },
         )
         if plan.reviews:
-            record_run(lake, run, summary)
+            record_run(lake, run, summary, tables)
     return summary
 
 
@@ -131,12 +132,12 @@ def _find_planned(lake: Lake, desk: str) -> list[dict[str, Any]]:
 
 
 def _send(
-    lake: Lake, run: Run, desk: Any, spec: ReviewSpec, planned: list[dict[str, Any]]
-) -> tuple[int, int]:
-    """Import what the desk lacks and note all of it; gives the tasks that are there, and the
-    reviews whose texts the lake lacks."""
+    lake: Lake, desk: Any, spec: ReviewSpec, planned: list[dict[str, Any]]
+) -> tuple[int, int, dict[str, list[dict[str, Any]]]]:
+    """Import what the desk lacks; gives the tasks that are there, the reviews whose texts the lake
+    lacks, and the rows that note all of it."""
     if not planned:
-        return 0, 0
+        return 0, 0, {}
     frame = pl.DataFrame(planned, infer_schema_length=None)
     shown = frame.filter(pl.col("project_id").is_not_null())
     texts = find_texts(lake, shown, at_desk.read_guideline)
@@ -166,8 +167,7 @@ def _send(
         }
         for row in gone
     ]
-    lake.append({"reviews": pushed, "quarantine": quarantine}, run=run, stage=STAGE)
-    return len(there), len(gone)
+    return len(there), len(gone), {"reviews": pushed, "quarantine": quarantine}
 
 
 def _find_overlap(lake: Lake, project: int, rows: pl.DataFrame) -> int:

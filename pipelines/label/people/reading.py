@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
+from annotators.desk.annotations import NO_TIME, SKIPPED
+from annotators.desk.answers import NO_ANSWER
 from pipelines.label.people.answers import make_judgments, turn_over, write_time
 from pipelines.label.people.counting import PERSON, read_details, take_latest
 from pipelines.label.people.tasks import list_shown
@@ -20,26 +22,34 @@ Row = dict[str, Any]
 
 STORED = """
 WITH said AS (
-    SELECT *, json_extract_string(detail, '$.review_id') AS noted FROM judgments
-    WHERE kind = 'human' AND starts_with(annotator, ?)
+    SELECT *, json_extract_string(detail, '$.review_id') AS noted,
+        json_extract_string(detail, '$.annotation') AS named
+    FROM judgments WHERE kind = 'human' AND starts_with(annotator, ?)
 )
-SELECT said.* EXCLUDE (noted), seen.review_id AS of_review
+SELECT said.* EXCLUDE (noted, named), seen.review_id AS of_review
 FROM said JOIN seen ON noted = seen.review_id
 UNION ALL
-SELECT said.* EXCLUDE (noted), seen.review_id AS of_review
+SELECT said.* EXCLUDE (noted, named), seen.review_id AS of_review
 FROM said JOIN seen USING (response_a, response_b) WHERE noted IS NULL AND seen.batch_id IS NULL
+UNION ALL
+SELECT said.* EXCLUDE (noted, named), noted AS of_review
+FROM said SEMI JOIN shown USING (named) ANTI JOIN seen ON noted = seen.review_id
+WHERE noted IS NOT NULL
 """
 STAMPS = ("run_id", "created_at")
 ADDED = (
     "of_review", "annotation", "updated_at", "began", "review_id", "batch", "question", "turn",
     "deleted",
 )  # fmt: skip
+SAID = ("criterion", "response_a", "response_b", "p_a", "score", "tie", "reason")
 
 
 def quarantine(
     lake: Lake, annotations: Sequence[Any], known: Mapping[str, Row]
 ) -> tuple[list[Any], list[Row]]:
-    """The annotations that can be read, and rows of `quarantine` for the others.
+    """The annotations that say something of a review, and rows of `quarantine`: of all others, and
+    of those whose answer cannot be read (which are invalid judgments besides, for what the person
+    said before no longer stands).
 
     Args:
         known: the reviews of the lake by id.
@@ -51,7 +61,9 @@ def quarantine(
         reason = _find_fault(annotation, known, lost)
         if reason is None:
             readable.append(annotation)
-            continue
+            if annotation.problem in (None, SKIPPED, NO_ANSWER):
+                continue
+            reason = annotation.problem
         row = json.dumps({"review_id": annotation.review_id, "raw": annotation.raw})
         strange.append(
             {
@@ -66,58 +78,84 @@ def quarantine(
     return readable, strange
 
 
-def find_stored(lake: Lake, seen: Sequence[Row]) -> pl.DataFrame:
-    """All judgments that answer the reviews `seen`, with the fields of their `detail` and
-    `of_review` (which older lakes did not note: theirs are known by the pair)."""
+def find_stored(lake: Lake, seen: Sequence[Row], annotations: Collection[str]) -> pl.DataFrame:
+    """All judgments that answer the reviews `seen` or come of the `annotations`, with the fields of
+    their `detail` and `of_review` (which older lakes did not note: theirs are known by the pair).
+    """
     keys = dict.fromkeys(("review_id", "response_a", "response_b", "batch_id"), pl.String)
     frame = pl.DataFrame([{name: row[name] for name in keys} for row in seen], schema=keys)
-    return read_details(lake.query(STORED, [PERSON], seen=frame))
+    shown = pl.DataFrame({"named": sorted(annotations)}, schema={"named": pl.String})
+    return read_details(lake.query(STORED, [PERSON], seen=frame, shown=shown))
 
 
 def take_in(
-    annotations: Sequence[Any], stored: pl.DataFrame, known: Mapping[str, Row]
+    annotations: Sequence[Any],
+    stored: pl.DataFrame,
+    known: Mapping[str, Row],
+    present: Collection[str],
+    tasks: Collection[int] | None = None,
 ) -> tuple[list[Row], Counter[str]]:
     """The rows of `judgments` to add so that the lake says what the desk shows, and counts: new
-    (revisions, tombstones included), deleted, invalid.
+    (revisions, tombstones included), deleted, invalid, copied (new, of copies of our tasks).
 
     Args:
-        annotations: all that the desk shows of the tasks that were looked at, in any order.
-        stored: of `find_stored`, of the same tasks.
+        annotations: what can be used of what the desk shows, in any order, revisions of one too.
+        stored: of `find_stored`, of the same reviews.
+        present: all annotations that the desk shows, whether they can be used or not.
+        tasks: those that were read, if not all: what others hold is not known to be gone.
     """
-    revisions = set(stored.select("annotation", "updated_at").unique().iter_rows())
     states: dict[str, list[Row]] = {}
     for row in take_latest(stored).iter_rows(named=True):
         states.setdefault(row["annotation"], []).append(row)
     rows: list[Row] = []
     counts: Counter[str] = Counter()
-    for annotation in annotations:
-        key = (annotation.unique_id, write_time(annotation.updated_at))
+    latest = {a.unique_id: a for a in sorted(annotations, key=lambda a: a.updated_at)}
+    for unique_id, annotation in latest.items():
         review = known[annotation.review_id]
-        fresh = make_judgments(annotation, review)
-        state = states.get(annotation.unique_id)
-        if key not in revisions:
-            revisions.add(key)
-        elif state and state[0]["deleted"] and state[0]["updated_at"] == key[1]:
-            del states[annotation.unique_id]
-            fresh = [_put_back(row, review, state[0]["turn"]) for row in fresh]
-        else:
+        turn = _find_turn(annotation, review, states.get(unique_id, []))
+        if turn is None:
             continue
+        fresh = make_judgments(annotation, review, turn)
         rows += fresh
-        counts.update(new=1, invalid=int(not any(row["valid"] for row in fresh)))
-    present = {annotation.unique_id for annotation in annotations}
-    for unique_id in sorted(states.keys() - present):
-        if not states[unique_id][0]["deleted"]:
+        is_copy = None not in (review["task_id"], annotation.task_id) and (
+            annotation.task_id != review["task_id"]
+        )
+        counts.update(
+            new=1, invalid=int(not any(row["valid"] for row in fresh)), copied=int(is_copy)
+        )
+    for unique_id in sorted(states.keys() - set(present)):
+        state = states[unique_id]
+        if not state[0]["deleted"] and (tasks is None or _find_task(state[0], known) in tasks):
             counts.update(new=1, deleted=1)
             rows += [
-                turn_over(_strip(row), known[row["of_review"]], deleted=True)
-                for row in states[unique_id]
+                turn_over(_strip(row), known[row["of_review"]], row["turn"] + 1, deleted=True)
+                for row in state
             ]
     return rows, counts
 
 
-def _put_back(row: Row, review: Row, turn: int) -> Row:
-    detail = {**json.loads(row["detail"]), "turn": turn}
-    return turn_over({**row, "detail": json.dumps(detail)}, review, deleted=False)
+def _find_turn(annotation: Any, review: Row, state: Sequence[Row]) -> int | None:
+    """The turn at which an annotation is to be written down; None where the lake says the same."""
+    if not state:
+        return 0
+    stands, time = state[0], write_time(annotation.updated_at)
+    turn = int(stands["turn"])
+    if time > stands["updated_at"]:
+        return turn
+    is_same = time == stands["updated_at"] and not stands["deleted"]
+    if is_same and stands["of_review"] == review["review_id"]:
+        fresh = make_judgments(annotation, review)
+        if {tuple(row[name] for name in SAID) for row in state} == {
+            tuple(row[name] for name in SAID) for row in fresh
+        }:
+            return None
+    return turn + 1
+
+
+def _find_task(row: Row, known: Mapping[str, Row]) -> int | None:
+    """The task that a judgment came of: its review's, where older lakes did not note it."""
+    task = json.loads(row["detail"]).get("task")
+    return known[row["of_review"]]["task_id"] if task is None else task
 
 
 def _strip(row: Row) -> Row:
@@ -125,9 +163,11 @@ def _strip(row: Row) -> Row:
 
 
 def _find_fault(annotation: Any, known: Mapping[str, Row], lost: set[str]) -> str | None:
-    for name in ("updated_at", "person"):
+    for name, what in (("unique_id", "id"), ("person", "person")):
         if not getattr(annotation, name):
-            return f"the annotation has no {name}"
+            return f"the annotation has no {what}"
+    if annotation.problem == NO_TIME:
+        return NO_TIME
     if annotation.review_id not in known:
         return "the task is of no review in this lake"
     if annotation.review_id in lost:

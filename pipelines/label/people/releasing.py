@@ -20,6 +20,7 @@ from annotators.people.gates import BARS, Bars, Gate, check_gates
 from pipelines.label.people.assessing import (
     COMPARED,
     assess_batches,
+    count_needed,
     find_batched,
     find_items,
     judge_items,
@@ -48,6 +49,9 @@ def release_batch(
 ) -> StageSummary:
     """Release what is decided of a batch. Released again, it adds what has been decided since.
 
+    An item with fewer answers than were wanted is decided by those it has where they are
+    `spec.min_answers`; else it waits.
+
     Args:
         batch_id: or the beginning of one, where only one begins so.
         approved_by: who vouches for it; it stands in the lake.
@@ -65,7 +69,7 @@ def release_batch(
         raise NotReleased("a release needs the name of whoever approves it (--approved-by NAME)")
     batch = find_batch(lake, batch_id)
     with lake.lease(STAGE, run):
-        assess_batches(lake, run, spec, [batch["batch_id"]])
+        assess_batches(lake, run, spec, [batch["batch_id"]], releasing=True)
         answers = find_batched(lake, [batch["batch_id"]])
         gates = measure_gates(batch, answers, spec)
         failed = [gate.sentence for gate in gates if not gate.passed]
@@ -75,7 +79,7 @@ def release_batch(
                 "answered or adjudicated, or change what review.min_alpha and "
                 "review.min_gold_accuracy ask for"
             )
-        items, waiting = _find_settled(lake, answers, batch["batch_id"])
+        items, waiting = _find_settled(lake, answers, batch["batch_id"], spec.min_answers)
         measured = json.dumps(
             {
                 "gates": [asdict(gate) for gate in gates],
@@ -144,11 +148,11 @@ def measure_gates(batch: Row, answers: pl.DataFrame, spec: ReviewSpec) -> list[G
 
 
 def _find_settled(
-    lake: Lake, answers: pl.DataFrame, batch_id: str
+    lake: Lake, answers: pl.DataFrame, batch_id: str, enough: int | None
 ) -> tuple[list[tuple[Row, list[Row]]], int]:
-    """The items with all their answers and a word that stands, each with what was said of it; and
-    how many others wait."""
-    items = find_items(lake, answers, [batch_id])
+    """The items with all their answers (or `enough` of them) and a word that stands, each with what
+    was said of it; and how many others wait."""
+    items = find_items(lake, answers, [batch_id]).with_columns(needed=count_needed(enough))
     done = set(
         lake.query("SELECT review_id FROM releases WHERE batch_id = ?", [batch_id])["review_id"]
     )
@@ -160,7 +164,7 @@ def _find_settled(
         if item["review_id"] in done:
             continue
         said = verdicts.get(item["pair_id"], [])
-        enough = item["counted"] >= item["wanted"] or any(v["by"] == "adjudication" for v in said)
+        enough = item["counted"] >= item["needed"] or any(v["by"] == "adjudication" for v in said)
         if said and enough and all(v["agreed"] for v in said):
             settled.append((item, said))
         else:

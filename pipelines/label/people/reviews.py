@@ -8,7 +8,7 @@ import polars as pl
 
 from pipelines.lake.catalogue import Lake
 
-STATUSES = ("queued", "planned", "pushed", "answered")
+STATUSES = ("queued", "planned", "pushed", "answered", "gone")
 STAMPS = ("run_id", "created_at")
 LATEST = f"""
 SELECT * REPLACE (

@@ -79,14 +79,17 @@ def _count(lake: Lake, reviews: pl.DataFrame, answers: pl.DataFrame) -> dict[str
     standing = set(answers["review_id"]) | _find_former(lake, reviews)
     counts: Counter[str] = Counter()
     for row in reviews.iter_rows(named=True):
-        is_shown = row["status"] in ("pushed", "answered")
-        if is_shown and row["project_id"] is None:
+        status = row["status"]
+        is_shown = status in ("pushed", "answered")
+        if (is_shown or status == "gone") and row["project_id"] is None:
             continue  # its people's own tasks are counted
-        status = {"planned": "queued"}.get(row["status"], row["status"])
+        status = {"planned": "queued"}.get(status, status)
         if status == "answered" and row["review_id"] not in standing:
             status = "pushed"
+        if status == "gone" and row["review_id"] in standing:
+            status = "answered"
         counts[status] += 1
-        if row["role"] == "adjudication" and status != "answered":
+        if row["role"] == "adjudication" and status not in ("answered", "gone"):
             counts["adjudications"] += 1
     return {name: counts[name] for name in ("queued", "pushed", "answered", "adjudications")}
 
@@ -112,10 +115,9 @@ def _find_former(lake: Lake, reviews: pl.DataFrame) -> set[str]:
 def list_batches(lake: Lake, reviews: pl.DataFrame) -> list[dict[str, Any]]:
     """The batches in their order, with their tasks, those answered, and their items released as
     gold and discarded."""
-    shown = pl.col("project_id").is_not_null()
-    tasks = reviews.group_by("batch_id").agg(
-        tasks=shown.sum(), answered=(shown & (pl.col("status") == "answered")).sum()
-    )
+    answered = (pl.col("status") == "answered") | _is_kept(lake, reviews)
+    shown = pl.col("project_id").is_not_null() & ((pl.col("status") != "gone") | answered)
+    tasks = reviews.group_by("batch_id").agg(tasks=shown.sum(), answered=(shown & answered).sum())
     outcomes = lake.query(
         "SELECT batch_id, count_if(outcome = 'gold') AS gold, "
         "count_if(outcome = 'discarded') AS discarded FROM releases GROUP BY batch_id"
@@ -130,6 +132,15 @@ def list_batches(lake: Lake, reviews: pl.DataFrame) -> list[dict[str, Any]]:
         .with_columns(pl.col("tasks", "answered", "gold", "discarded").fill_null(0))
         .to_dicts()
     )
+
+
+def _is_kept(lake: Lake, reviews: pl.DataFrame) -> pl.Expr:
+    """Whether a review's task is gone from the desk and its answers are not."""
+    is_gone = pl.col("status") == "gone"
+    if reviews.filter(is_gone).is_empty():
+        return pl.lit(False)
+    counted = find_answers(lake).filter(pl.col("set_aside").is_null())["review_id"]
+    return is_gone & pl.col("review_id").is_in(counted.unique().to_list())
 
 
 def keep_ledger(lake: Lake) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,8 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotators.desk.annotations import EDITED, SKIPPED, pull_annotations, read_annotation
-from annotators.desk.client import DeskRefused, ask, connect_desk, name_person, speak_to
+from annotators.desk.annotations import (
+    EDITED,
+    NO_RESULT,
+    NO_TIME,
+    SKIPPED,
+    pull_annotations,
+    read_annotation,
+)
+from annotators.desk.answers import NO_ANSWER, NOT_OFFERED
+from annotators.desk.client import DeskGone, ask, connect_desk, name_person, speak_to
 from annotators.desk.projects import ensure_project
 from annotators.desk.questions import make_task, read_guideline
 from annotators.desk.tasks import push_tasks
@@ -69,12 +78,19 @@ def test_an_annotation_is_read() -> None:
     ("changes", "problem"),
     [
         ({"was_cancelled": True}, SKIPPED),
-        ({"result": None}, "the question has no answer"),
-        ({"result": {}}, "the question has no answer"),
-        ({"updated_at": None}, "it has no update time"),
-        ({"updated_at": "yesterday"}, "it has no update time"),
+        ({"result": []}, NO_ANSWER),
+        ({"result": None}, NO_RESULT),
+        ({"result": {}}, NO_RESULT),
+        ({"updated_at": None}, NO_TIME),
+        ({"updated_at": "yesterday"}, NO_TIME),
+        ({"result": [as_sent("left3")]}, NOT_OFFERED),
+        (
+            {"result": [as_sent("left2", "better")]},
+            "an answer to 'better', which is not asked: was the labelling config changed?",
+        ),
         ({"data": {**PAIR, "left": "another text"}}, EDITED),
         ({"data": {**PAIR, "note": "added by hand"}}, EDITED),
+        ({"data": {key: value for key, value in PAIR.items() if key != "seal"}}, EDITED),
     ],
 )
 def test_what_holds_no_answer_is_kept_with_the_problem(
@@ -82,6 +98,21 @@ def test_what_holds_no_answer_is_kept_with_the_problem(
 ) -> None:
     got = read(**changes)
     assert got.answer is None and got.problem == problem and got.unique_id == "6c3c59dd"
+
+
+def test_what_the_desk_does_not_say_is_not_made_up() -> None:
+    raw = make_raw()
+    nobody = read(completed_by=None)
+    assert (nobody.person, nobody.answer["choice"]) == ("", "left")
+    del raw["unique_id"]
+    assert read_annotation(URL, PAIR, raw).unique_id == f"{URL}/annotations/7"
+    del raw["id"]
+    assert read_annotation(URL, PAIR, raw).unique_id == ""
+
+
+def test_a_control_that_somebody_added_takes_nobody_s_answer_away() -> None:
+    got = read(result=[as_sent("left2"), as_sent("formal", "tone")])
+    assert (got.problem, got.answer["choice"]) == (None, "left")
 
 
 def test_a_task_made_by_hand_belongs_to_no_review() -> None:
@@ -110,11 +141,15 @@ def test_whatever_the_desk_says_is_an_annotation(
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("label_studio")
-def test_a_pull_brings_all_there_is_and_a_later_one_what_changed(label_studio: Service) -> None:
+def test_a_pull_brings_all_there_is_and_a_later_one_what_changed(
+    label_studio: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     desk = connect_desk(label_studio.url, label_studio.token or "")
     project = ensure_project(desk, f"Pull {uuid.uuid4().hex}", "preference")
     everything = pull_annotations(desk, project)
-    assert (everything.annotations, everything.newest, everything.tasks) == ([], None, 0)
+    held = everything.held
+    assert (everything.annotations, held.newest, held.tasks, held.top) == ([], None, 0, 0)
+    assert held.skew is not None and abs(held.skew) < 60  # the real desk tells its time
     ids = push_tasks(desk, project, [make_pair(i) for i in range(40)])
     reviews = list(ids)
 
@@ -130,7 +165,7 @@ def test_a_pull_brings_all_there_is_and_a_later_one_what_changed(label_studio: S
         answer(2, result=[])
         answer(3, result=[], was_cancelled=True)
         everything = pull_annotations(desk, project)
-        assert everything.complete and everything.tasks == 40
+        assert everything.complete and everything.held.tasks == 40
         said = [(a.review_id, (a.answer or {}).get("choice"), a.problem) for a in
                 everything.annotations]  # fmt: skip
         assert said == [
@@ -140,45 +175,62 @@ def test_a_pull_brings_all_there_is_and_a_later_one_what_changed(label_studio: S
             (reviews[2], None, "the question has no answer"),
             (reviews[3], None, SKIPPED),
         ]
-        assert everything.seen_review_ids == set(reviews[:4])
+        assert everything.review_ids == set(reviews[:4])
         me = ask(client, "GET", "/api/current-user/whoami")
         assert {a.person for a in everything.annotations} == {name_person(desk.name, me["id"])}
         assert not any(me["email"] in a.raw for a in everything.annotations)
-        assert everything.newest and everything.newest >= everything.annotations[-1].updated_at
+        held = everything.held
+        assert held.newest  # what the desk dates within its present second is read again
+        assert held.newest + timedelta(seconds=1) >= everything.annotations[-1].updated_at
 
         # later than the window that every pull reads again
-        since = everything.newest + timedelta(minutes=10)
+        since = replace(held, newest=held.newest + timedelta(minutes=10, seconds=1))
         nothing = pull_annotations(desk, project, since=since)
-        assert not nothing.complete and not nothing.seen_review_ids
-        assert nothing.newest == everything.newest
-        again = pull_annotations(desk, project, since=everything.newest)
+        assert not nothing.complete and not nothing.review_ids
+        again = pull_annotations(desk, project, since=held)
+        assert not again.complete
         assert again.annotations == everything.annotations  # twice is the same, byte for byte
 
         ask(client, "PATCH", f"/api/annotations/{first}/", json={"result": [as_sent("right2")]})
         changed = pull_annotations(desk, project, since=since)
         (now,) = changed.annotations
-        assert changed.seen_review_ids == {reviews[0]}
+        assert changed.review_ids == {reviews[0]}
+        assert changed.task_ids == {ids[reviews[0]]}
         assert now.unique_id == everything.annotations[0].unique_id
         assert now.answer["choice"] == "right"
         assert now.updated_at > everything.annotations[0].updated_at
 
         ask(client, "DELETE", f"/api/annotations/{first}/")
         gone = pull_annotations(desk, project, since=since)
-        assert (gone.annotations, gone.seen_review_ids) == ([], {reviews[0]})
+        assert (gone.annotations, gone.review_ids) == ([], {reviews[0]})
         chosen = {"selectedItems": {"all": False, "included": [ids[reviews[1]]]}}
         action = {"id": "delete_tasks_annotations", "project": project}
         ask(client, "POST", "/api/dm/actions", params=action, json=chosen)
         gone = pull_annotations(desk, project, since=since)
-        assert (gone.annotations, gone.seen_review_ids) == ([], set(reviews[:2]))
+        assert (gone.annotations, gone.review_ids) == ([], set(reviews[:2]))
 
         edited = {"data": {**make_pair(2), "left": "what nobody pushed"}}
         ask(client, "PATCH", f"/api/tasks/{ids[reviews[2]]}/", json=edited)
         answer(2, result=[as_sent("left1")])
         seen = pull_annotations(desk, project, since=since).annotations
         assert [a.problem for a in seen if a.review_id == reviews[2]] == [EDITED, EDITED]
+        # one deleted and one made by hand: the count is the same
         ask(client, "DELETE", f"/api/tasks/{ids[reviews[3]]}")
-        assert pull_annotations(desk, project, since=since).tasks == 39
+        path = f"/api/projects/{project}/import"
+        ask(client, "POST", path, json=[{"data": make_pair(5)}])
+        told: list[str] = []
+        monkeypatch.setattr("annotators.desk.client.TOLD_EVERY", 0.001)
+        missing = pull_annotations(
+            desk, project, since=since, expected=ids.values(), tell=told.append
+        )
+        assert missing.complete and missing.held.tasks == 40
+        assert missing.gone == {ids[reviews[3]]}
+        assert told and f"project {project} at {desk.url} is still being read" in told[0]
+        assert not pull_annotations(desk, project, since=missing.held).complete
+        for clock in (-400.0, 400.0):  # one of the clocks was set
+            moved = replace(missing.held, skew=(missing.held.skew or 0.0) + clock)
+            assert pull_annotations(desk, project, since=moved).complete
 
         ask(client, "DELETE", f"/api/projects/{project}")
-    with pytest.raises(DeskRefused, match="404"):
+    with pytest.raises(DeskGone, match="404"):
         pull_annotations(desk, project)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotators.desk.answers import Unreadable, read_answer, write_answer
-from annotators.desk.projects import read_interface
+from annotators.desk.answers import SPANS, Unreadable, read_answer, write_answer
+from annotators.desk.projects import read_controls, read_interface
 from annotators.desk.questions import QUESTIONS, render_config
 from annotators.rubrics.rubric import Criterion
 from tests.annotators.desk.test_desk_questions import make
@@ -149,7 +149,8 @@ def test_spans_are_characters_of_the_response() -> None:
     [
         ("preference", [], "no answer"),
         ("preference", [choose("preference")], "no answer"),
-        ("preference", [choose("other", "left1")], "no answer"),
+        ("preference", [choose("other", "left1")], "an answer to 'other', which is not asked"),
+        ("preference", [choose("tools", "search")], "no answer"),
         ("preference", [choose("preference", "left1", "right1")], "several"),
         ("preference", [choose("preference", "tie"), choose("preference", "tie")], "several"),
         ("preference", [choose("preference", "Left!")], "does not offer"),
@@ -161,6 +162,8 @@ def test_spans_are_characters_of_the_response() -> None:
         ("spans", [mark(0, 2), choose("verdict", "none")], "marks and a verdict"),
         ("spans", [mark(0, 3, text="Small")], "does not fit"),
         ("spans", [mark(0, 99)], "does not fit"),
+        ("spans", [mark(0, 2, label="sarcasm")], "does not offer"),
+        ("spans", [choose("errors", "form")], "an answer to 'errors', which is not asked"),
         ("spans", [mark(None, 2)], "without a place"),
         ("spans", [mark(0, 2, labels=None)], "without a place"),
     ],
@@ -193,3 +196,8 @@ def test_whatever_is_sent_is_an_answer_or_unreadable(
     except Unreadable:
         return
     assert isinstance(answer["undecided"], bool)
+
+
+def test_the_kinds_of_error_are_those_of_the_config() -> None:
+    controls = read_controls(render_config("spans"), "spans")
+    assert set(controls["spans"][1:]) == set(SPANS)

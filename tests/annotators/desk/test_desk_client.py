@@ -97,7 +97,13 @@ def test_a_server_that_is_no_label_studio_is_told() -> None:
         (500, {"detail": "it broke"}, DeskUnreachable, "answered 500"),
         (502, b"bad gateway", DeskUnreachable, "answered 502"),
         (404, {"detail": "No Project matches"}, DeskRefused, "refused with 404: No Project"),
-        (401, {"detail": "expired"}, DeskUnreachable, "refuses the token"),
+        (
+            401,
+            {"detail": "expired"},
+            DeskUnreachable,
+            "refuses the token: set LABEL_STUDIO_API_KEY",
+        ),
+        (400, {"detail": "no a-secret-token"}, DeskRefused, r"refused with 400: no \.\.\."),
     ],
 )
 def test_what_goes_wrong_is_one_message(
@@ -108,6 +114,22 @@ def test_what_goes_wrong_is_one_message(
     with pytest.raises(error, match=said) as caught:
         connect_desk(url, "a-secret-token")
     assert "a-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", ["a-secret\ntoken", "a-secret-tok\u0435n"])
+def test_what_can_be_no_token_is_told_and_not_shown(token: str) -> None:
+    with pytest.raises(DeskUnreachable, match="LABEL_STUDIO_API_KEY") as caught:
+        connect_desk(URL, token)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://me:a-secret@desk.example", "http://desk.example/?t=a-secret"]
+)
+def test_an_address_that_holds_a_secret_is_refused(url: str) -> None:
+    with pytest.raises(DeskUnreachable, match=r"desk\.example.*LABEL_STUDIO_API_KEY") as caught:
+        connect_desk(url, "token")
+    assert "secret" not in str(caught.value)
 
 
 def test_a_desk_that_is_slow_is_told(scripted: Any, monkeypatch: pytest.MonkeyPatch) -> None:

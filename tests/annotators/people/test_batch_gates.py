@@ -67,12 +67,28 @@ def test_what_cannot_be_measured_does_not_pass() -> None:
     lonely = check({"x": "ab" * 20})[1]["alpha"]
     assert (lonely.value, lonely.passed) == (None, False)
     assert lonely.sentence == "agreement cannot be told from chance: no item has two labels"
-    same = check({"x": "a" * 40, "y": "a" * 40})[1]["alpha"]
-    assert (same.value, same.passed) == (None, False)
-    assert same.sentence == "agreement cannot be told from chance: all labels are the same"
     blind = check(GOOD, "-" * 40)[1]["gold_accuracy"]
     assert (blind.value, blind.passed) == (None, False)
     assert blind.sentence == "no item of hidden gold has a label, so accuracy is not known"
+
+
+def test_perfect_agreement_on_one_label_is_for_hidden_gold_to_decide() -> None:
+    same = {"x": "a" * 40, "y": "a" * 40}
+    for gold, passed in (
+        ("a" * 40, True),
+        ("a" * 14, False),
+        ("ab" * 20, False),
+        ("-" * 40, False),
+    ):
+        alpha = check(same, gold)[1]["alpha"]
+        assert (alpha.value, alpha.passed) == (None, passed)
+        assert alpha.sentence.startswith("all labels of the 40 items with two or more are the same")
+        assert ("which decides instead" if passed else "review.gold_rate") in alpha.sentence
+    assert check(same, "a" * 40)[0]
+    assert check(same, "-" * 40, Bars(alpha=-1))[1]["alpha"].passed
+    almost = {"x": "a" * 40, "y": "a" * 39 + "b"}  # one who differs, and alpha is defined
+    assert check(almost, "a" * 40)[1]["alpha"].value is not None
+    assert not check(almost, "a" * 40)[0]
 
 
 def test_the_bar_itself_passes() -> None:

@@ -128,9 +128,9 @@ def timezone_of(hours: int) -> Any:
 def test_an_annotation_that_went_and_came_back_has_a_row_each_time() -> None:
     review = {**REVIEW, "question": "correctness"}
     (row,) = make_judgments(annotate("correctness", {"correct": True}), review)
-    gone = turn_over(row, review, deleted=True)
-    again = turn_over({**row, "detail": gone["detail"]}, review, deleted=False)
-    gone_again = turn_over(again, review, deleted=True)
+    gone = turn_over(row, review, 1, deleted=True)
+    (again,) = make_judgments(annotate("correctness", {"correct": True}), review, 2)
+    gone_again = turn_over(again, review, 3, deleted=True)
     rows = [row, gone, again, gone_again]
     assert len({r["judgment_id"] for r in rows}) == 4
     assert [r["valid"] for r in rows] == [True, False, True, False]
@@ -174,7 +174,7 @@ def test_judgments_of_older_lakes_count_as_they_did(tmp_path: Path) -> None:
         review = {"review_id": "r", "batch_id": None, "question": "preference"}
         gone = turn_over(
             say(2, "person-x", 0.0, annotation="2", updated_at=late.isoformat()), review,
-            deleted=True,
+            1, deleted=True,
         )  # fmt: skip
         lake.append({"judgments": [gone]}, run=new_run(), stage="test")
         assert count() == {**before, "person-x": 1.0}

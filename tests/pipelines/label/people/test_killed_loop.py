@@ -31,7 +31,7 @@ STEP = textwrap.dedent("""
     step, folder = sys.argv[1:]
     desk = FakeDesk(f"{folder}/desk.sqlite", chunk=5, pause=0.02)
     pushing.at_desk = pulling.at_desk = desk
-    spec = ReviewSpec(overlap=2, gold_rate=0.2)
+    spec = ReviewSpec(overlap=2, gold_rate=0.2, minutes=60)  # not all that waits fits in
     print("ready", flush=True)
     with open_lake(f"{folder}/lake", create=False) as lake:
         if step == "push":
@@ -63,7 +63,7 @@ def prepare(folder: Path) -> None:
     folder.mkdir()
     FakeDesk(folder / "desk.sqlite")
     with open_lake(folder / "lake") as lake:
-        fill_lake(lake, 60, gold=20)
+        fill_lake(lake, 80, gold=20)
 
 
 def annotate(folder: Path) -> None:
@@ -116,6 +116,7 @@ def check_kills(folder: Path, kills: int, seed: int) -> None:
             killed = rng.uniform(0, longest)
             run_step(place, step, killed)
             run_step(place, step)
+            run_step(place, step)  # as by somebody who saw no end of the last one
             if step == "push":
                 assert look(place)["tasks"] == expected["tasks"], (
                     f"push killed after {killed:.2f} s"

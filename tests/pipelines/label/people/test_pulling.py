@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotators.desk import DeskRefused, Pulled
+from annotators.desk import Held, Pulled
 from pipelines.label.people.answers import DELETED
 from pipelines.label.people.counting import keep_counted, read_details, take_standing
 from pipelines.label.people.pulling import pull_reviews
 from pipelines.label.people.pushing import push_reviews
 from pipelines.label.people.resolving import find_answers
+from pipelines.label.people.reviews import find_reviews
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.run import new_run
 from schemas.recipe import ReviewSpec
@@ -117,10 +118,9 @@ def test_edits_are_revisions_and_deletions_tombstones(
         gone = find_people(lake).filter(reason=DELETED)
         assert len(gone) == 2 and not gone["valid"].any() and gone["p_a"].null_count() == 2
 
+        empty = Pulled([], frozenset(), frozenset(), True, frozenset(), Held(None, 0, 0))
         with monkeypatch.context() as patch:  # the desk is set back, and forward again
-            patch.setattr(
-                desk, "pull_annotations", lambda *_, **__: Pulled([], frozenset(), None, True, 0)
-            )
+            patch.setattr(desk, "pull_annotations", lambda *_, **__: empty)
             assert pull_reviews(lake, new_run(), desk, full=True).extra["deleted"] == 1
         full = pull_reviews(lake, new_run(), desk, full=True)
         assert (full.extra["new"], full.extra["deleted"]) == (1, 0)
@@ -204,16 +204,19 @@ def test_a_project_that_is_gone_stops_neither_the_others_nor_silently(
         desk.ask("DELETE FROM projects WHERE id = ?", lost["project_id"])
         told: list[str] = []
         assert pull_reviews(lake, new_run(tell=told.append), desk).extra["new"] == 1
-        assert f"no project {lost['project_id']}" in told[0]
+        assert f"project {lost['project_id']} (batch {lost['batch_id'][:12]})" in told[0]
         desk.ask("DELETE FROM projects")
-        with pytest.raises(DeskRefused):
-            pull_reviews(lake, new_run(), desk)
+        pull_reviews(lake, new_run(tell=told.append), desk)
+        pull_reviews(lake, new_run(tell=told.append), desk)
+        assert len(told) == 2  # each is told of once
         assert len(find_people(lake)) == 1  # nothing was taken back
 
 
+OFTEN = ["submit", "revise", "delete", "pull", "pull_part", "pull_full"]
+FAULTS = ["odd", "nobody", "copy", "edit", "restore", "drop", "clock"]
 EVENTS = st.lists(
     st.tuples(
-        st.sampled_from(["submit", "revise", "delete", "pull", "pull_part", "pull_full"]),
+        st.sampled_from([*OFTEN, *FAULTS]),
         st.integers(0, 7),
         st.sampled_from(["ada", "bob", "cy"]),
         st.sampled_from(["a", "b", "tie", None]),
@@ -236,12 +239,36 @@ class Shuffled(FakeDesk):
         return replace(pulled, annotations=shown)
 
 
+def break_something(desk: FakeDesk, kind: str, at: int, person: str, review_id: str) -> None:
+    """One of the faults of a desk, of its people and of those who look after it."""
+    tasks = [n for (n,) in desk.ask("SELECT id FROM tasks ORDER BY id")]
+    task = tasks[at % len(tasks)]
+    if kind == "odd":  # an answer that the task does not offer
+        desk.submit(review_id, person, task=task, problem="a choice that the task does not offer")
+    elif kind == "nobody":
+        desk.submit(review_id, "", task=task, choice="left", strength=1)
+    elif kind == "copy":
+        copy = desk.copy_task(task)
+        desk.submit(review_id, person, task=copy, choice="left", strength=1)
+    elif kind == "edit":
+        desk.edit_task(task, prompt="What nobody pushed?")
+        desk.edit_task(tasks[at // 2], review_id=review_id)
+    elif kind == "restore":
+        for edited in tasks:
+            desk.edit_task(edited)
+    elif kind == "drop" and len(tasks) > 1:
+        desk.drop_task(task)
+    elif kind == "clock":
+        desk.set_clock((at - 4) * 20)
+
+
 @given(EVENTS, st.integers(0, 2**31))
 @settings(max_examples=6)
 def test_whatever_the_pulls_saw_and_in_whatever_order_they_come_to_the_same(
     events: list[tuple[str, int, str, str | None]], seed: int
 ) -> None:
-    """One lake pulls between all events, another once at the end: the same answers stand."""
+    """One lake pulls between all events and faults, another once at the end: the same answers
+    stand, and the same annotations and tasks are known to be unusable."""
     with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
         folder = Path(place)
         desk = Shuffled(":memory:")
@@ -257,7 +284,10 @@ def test_whatever_the_pulls_saw_and_in_whatever_order_they_come_to_the_same(
             for kind, at, person, side in events:
                 ids = [n for (n,) in desk.ask("SELECT id FROM annotations ORDER BY id")]
                 if kind == "submit":
-                    answer_as(desk, often, reviews[at], person, side)
+                    if desk.ask(
+                        "SELECT 1 FROM tasks WHERE review_id = ?", reviews[at]["review_id"]
+                    ):
+                        answer_as(desk, often, reviews[at], person, side)
                 elif kind == "pull":
                     pull_reviews(often, new_run(), desk)
                 elif kind == "pull_full":
@@ -266,6 +296,8 @@ def test_whatever_the_pulls_saw_and_in_whatever_order_they_come_to_the_same(
                     desk.revise(ids[at % len(ids)], choice="left", strength=at % 3)
                 elif ids and kind == "delete":
                     desk.delete(ids[at % len(ids)])
+                elif kind in FAULTS:
+                    break_something(desk, kind, at, person, reviews[at]["review_id"])
                 elif kind == "pull_part":  # a desk that for a moment shows half of what there is
                     desk.step = 2
                     pull_reviews(often, new_run(), desk, full=True)
@@ -279,6 +311,12 @@ def test_whatever_the_pulls_saw_and_in_whatever_order_they_come_to_the_same(
                 for lake in (often, once)
             ]
             assert resolved[0] == resolved[1]
+            now = {row["quarantine_id"] for row in once.query("FROM quarantine").to_dicts()}
+            assert now <= {
+                row["quarantine_id"] for row in often.query("FROM quarantine").to_dicts()
+            }
+            gone = [set(find_reviews(x, "status = 'gone'")["review_id"]) for x in (often, once)]
+            assert gone[0] == gone[1]
             size = len(find_people(often))
             for full in (False, True):
                 assert pull_reviews(often, new_run(), desk, full=full).extra["new"] == 0

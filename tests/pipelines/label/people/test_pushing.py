@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.label.people.pulling import pull_reviews
 from pipelines.label.people.pushing import push_reviews
 from pipelines.label.people.reviews import find_reviews
 from pipelines.lake.run import new_run
@@ -55,6 +56,26 @@ def test_a_second_push_sends_what_is_left_and_no_task_twice(
         assert push_reviews(lake, new_run(), desk, spec).rows_in == 0
         assert len(lake.query("FROM batches")) == 2
         assert desk.ask("SELECT count(*), count(DISTINCT review_id) FROM tasks") == [(30, 30)]
+
+
+def test_a_push_of_the_same_minutes_tops_up_what_was_answered_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_desk(tmp_path, monkeypatch) as (lake, desk):
+        fill_lake(lake, 60, gold=5)
+        spec = ReviewSpec(minutes=20, overlap=2, gold_rate=0.2)  # fewer known pairs than wanted
+        first = push_reviews(lake, new_run(), desk, spec)
+        told: list[str] = []
+        again = push_reviews(lake, new_run(tell=told.append), desk, spec)
+        assert (again.rows_in, again.extra["waiting"]) == (0, first.extra["waiting"])
+        assert "still waits at the desk" in told[0] and "give more minutes" in told[0]
+        for review in list_pushed(lake, "work")[:2]:
+            for person in ("ada", "bob"):
+                desk.submit(review["review_id"], person, 60.0, choice="left", strength=1)
+        assert push_reviews(lake, new_run(), desk, spec).rows_in == 0  # it was not pulled yet
+        pull_reviews(lake, new_run(), desk)
+        assert 0 < push_reviews(lake, new_run(), desk, spec).kept < first.kept
+        assert push_reviews(lake, new_run(), desk, spec, title="Another").kept > 0
 
 
 @pytest.mark.parametrize("died_in", ["import", "note"])
