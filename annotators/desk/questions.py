@@ -124,7 +124,7 @@ def make_task(
         "question": question,
         "review_id": review_id,
         "prompt": prompt,
-        "guideline": "\n".join([*_warn(prompt, responses), guideline]).strip(),
+        "guideline": "\n".join([*_warn(prompt, guideline, *responses), guideline]).strip(),
     }
     if question == "preference":
         data |= {"left": responses[0], "right": responses[1]}
@@ -177,11 +177,9 @@ def read_guideline(category: str) -> str:
     return guidelines.get(category, guidelines["*"])
 
 
-def _warn(prompt: str, responses: Sequence[str]) -> list[str]:
+def _warn(*texts: str) -> list[str]:
     """A line if a text holds marks that turn the direction of what follows."""
-    found = sorted(
-        {code for text in (prompt, *responses) for code, mark in TURNING.items() if mark in text}
-    )
+    found = sorted({code for text in texts for code, mark in TURNING.items() if mark in text})
     if not found:
         return []
     names = ", ".join(f"U+{code} {unicodedata.name(TURNING[code]).lower()}" for code in found)

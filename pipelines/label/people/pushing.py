@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from annotators import desk as at_desk
+from annotators.desk.client import DeskGone
 from annotators.rubrics.rubric import Criterion
 from pipelines.label.people.planning import Plan, plan_batch, plan_returns, strew
 from pipelines.label.people.reviews import advance, find_reviews
@@ -63,7 +64,7 @@ def push_reviews(
             run.tell(f"a push was cut short: its {len(plan.reviews)} reviews go first")
         else:
             plan = _make_plan(lake, run, desk, spec, title, question, criteria)
-        sent, lost, tables = _send(lake, desk, spec, plan.reviews)
+        sent, lost, tables = _send(lake, run, desk, spec, plan.reviews)
         batch = plan.batch or {}
         summary = StageSummary(
             STAGE,
@@ -132,7 +133,7 @@ def _find_planned(lake: Lake, desk: str) -> list[dict[str, Any]]:
 
 
 def _send(
-    lake: Lake, desk: Any, spec: ReviewSpec, planned: list[dict[str, Any]]
+    lake: Lake, run: Run, desk: Any, spec: ReviewSpec, planned: list[dict[str, Any]]
 ) -> tuple[int, int, dict[str, list[dict[str, Any]]]]:
     """Import what the desk lacks; gives the tasks that are there, the reviews whose texts the lake
     lacks, and the rows that note all of it."""
@@ -143,6 +144,7 @@ def _send(
     texts = find_texts(lake, shown, at_desk.read_guideline)
     predictions = _find_predictions(lake, shown) if spec.show_predictions else None
     there: dict[str, int] = {}
+    projectless: list[dict[str, Any]] = []
     for (project,), rows in shown.group_by("project_id", maintain_order=True):
         tasks = [
             at_desk.make_task(row["question"], row["review_id"], **texts[row["review_id"]])
@@ -150,7 +152,15 @@ def _send(
             if row["review_id"] in texts
         ]
         overlap = _find_overlap(lake, int(project), rows)  # the desk knows one for all its tasks
-        there |= at_desk.push_tasks(desk, int(project), tasks, predictions, overlap=overlap)
+        try:
+            there |= at_desk.push_tasks(desk, int(project), tasks, predictions, overlap=overlap)
+        except DeskGone:
+            projectless += [row for row in rows.to_dicts() if row["review_id"] in texts]
+            run.tell(
+                f"project {project} was deleted at the desk before its {len(tasks)} tasks were "
+                "there: `assay review pull` puts them back into the queue, and a push after that "
+                "sends them to a new one"
+            )
     gone = [row for row in planned if row["project_id"] and row["review_id"] not in texts]
     pushed = [
         advance(row, "pushed", task_id=there.get(row["review_id"]))
@@ -167,6 +177,7 @@ def _send(
         }
         for row in gone
     ]
+    pushed += [advance(row, "gone") for row in projectless]
     return len(there), len(gone), {"reviews": pushed, "quarantine": quarantine}
 
 

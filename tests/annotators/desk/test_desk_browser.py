@@ -19,7 +19,7 @@ from annotators.desk.client import Desk, ask, connect_desk, list_tasks, name_per
 from annotators.desk.projects import ensure_project
 from annotators.desk.questions import QUESTIONS, make_task, read_guideline, split_steps
 from annotators.desk.tasks import push_tasks
-from annotators.rubrics.rubric import choose_rubric, load_rubrics
+from annotators.rubrics.rubric import Criterion, choose_rubric, load_rubrics
 from engines.services import Service
 from tests.annotators.desk.browser import (
     SIZE,
@@ -74,7 +74,8 @@ class Scene:
         tasks = [
             make_task(
                 question, f"{question}-{i}", prompt=options.get("prompt", PROMPT),
-                guideline=read_guideline(options.get("category", "advice")),
+                guideline=options.get("guideline")
+                or read_guideline(options.get("category", "advice")),
                 responses=responses,
             )
             for i, responses in enumerate(shown)
@@ -298,6 +299,56 @@ def test_hostile_text_does_nothing_and_is_shown_as_it_is(scene: Scene) -> None:
     assert page.evaluate("window.pwned") is None
     assert scene.mouse.requests[left:] == [address], "the watch on requests works"
     del scene.mouse.requests[left:]
+
+
+def test_hostile_words_of_a_recipe_do_nothing_and_all_comes_back_as_it_was_sent(
+    scene: Scene,
+) -> None:
+    """Guidelines and criteria may be written by models; a guideline is chosen by a category."""
+    assert read_guideline(SCRIPTS) == read_guideline("*")  # a category is never shown
+    criteria = [
+        Criterion(f"<script>window.pwned = 1</script> '\" $left {number}", text, "core")
+        for number, text in enumerate((SCRIPTS, TURNED + BOMB))
+    ]
+    guideline = SCRIPTS + TURNED + BOMB
+    shown = [(SCRIPTS, BOMB), (LONG, TURNED)]
+    project = scene.push(
+        "preference", "Hostile recipe", *shown, prompt=LONG + SCRIPTS, guideline=guideline,
+        criteria=criteria,
+    )  # fmt: skip
+    page = scene.keys.page
+    scene.keys.open_project(project)
+    words = flatten(page.locator(".assay-guide").inner_text())
+    assert flatten(guideline) in words and "U+202E" in words
+    rated = flatten(page.locator(".assay-criteria").inner_text())
+    for criterion in criteria:
+        assert flatten(criterion.title) in rated and flatten(criterion.description) in rated
+    assert page.locator(".assay :is(script, img, iframe, link, a, h1)").count() == 0
+    page.get_by_text("Left, by far").click()
+    page.locator(".assay-criterion").nth(1).get_by_text("▶").first.click()
+    page.get_by_placeholder("Why?").fill(SCRIPTS)
+    scene.keys.submit()
+    scene.keys.wait_for_next("preference-1")
+    page.locator(".assay-answer label").nth(2).click()
+    scene.keys.submit()
+    assert page.evaluate("window.pwned") is None
+
+    said = scene.pull(project)
+    assert [a.problem for a in said.values()] == [None, None]
+    first = said["keys", "preference-0"]
+    assert first.answer["ratings"] == {criteria[1].title: -1}
+    assert first.comment == SCRIPTS
+    with speak_to(scene.desk) as client:
+        path = f"/api/projects/{project}/export"
+        exported = ask(client, "GET", path, params={"exportType": "JSON"})
+    assert len(exported) == 2
+    for task, sides in zip(sorted(exported, key=lambda t: t["id"]), shown, strict=True):
+        assert (task["data"]["left"], task["data"]["right"]) == sides  # byte for byte
+        assert task["data"]["prompt"] == LONG + SCRIPTS
+        assert task["data"]["guideline"].endswith(guideline)
+    page.goto(f"/projects/{project}/data")
+    page.get_by_text("preference-0").first.wait_for()
+    assert page.evaluate("window.pwned") is None
 
 
 def check_in_sight(page: Any, *parts: str) -> None:

@@ -75,6 +75,8 @@ class FakeDesk:
         *,
         overlap: int = 1,
     ) -> dict[str, int]:
+        if not self.ask("SELECT 1 FROM projects WHERE id = ?", project_id):
+            raise DeskGone(f"no project {project_id}")
         self.ask("UPDATE projects SET overlap = ? WHERE id = ?", overlap, project_id)
         known = {
             r for (r,) in self.ask("SELECT review_id FROM tasks WHERE project = ?", project_id)

@@ -155,6 +155,25 @@ def test_a_deleted_project_keeps_what_was_said_and_asks_the_rest_again(
         assert (released.kept, released.extra["waiting"]) == (len(one), 0)
 
 
+def test_a_project_that_is_deleted_in_the_middle_of_a_push_leaves_no_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_desk(tmp_path, monkeypatch) as (lake, desk):
+        fill_lake(lake, 5)
+        with monkeypatch.context() as patch:
+            patch.setattr(desk, "push_tasks", lambda *_, **__: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                push_reviews(lake, new_run(), desk, TWO)
+        desk.drop_project(1)
+        told: list[str] = []
+        assert push_reviews(lake, new_run(tell=told.append), desk, TWO).kept == 0
+        assert "project 1 was deleted at the desk before its 5 tasks were there" in told[1]
+        pull(lake, desk)
+        assert push_reviews(lake, new_run(), desk, TWO).kept == 5
+        assert desk.ask("SELECT count(DISTINCT review_id) FROM tasks") == [(5,)]
+        assert len({row["pair_id"] for row in list_pushed(lake)}) == 5
+
+
 def replace_spec(**changes: Any) -> ReviewSpec:
     return TWO.model_copy(update=changes)
 

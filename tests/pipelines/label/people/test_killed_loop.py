@@ -109,6 +109,7 @@ def check_kills(folder: Path, kills: int, seed: int) -> None:
     run_step(calm, "pull")
     expected = look(calm)
     assert len(expected["standing"]) > 50
+    assert expected["batches"][0][1] < 80  # a second batch would have something to send
     for number in range(kills):
         place = folder / f"kill-{number}"
         prepare(place)
