@@ -187,7 +187,7 @@ def _explain(desk: Desk, response: httpx.Response) -> AssayError:
         body = None
     if isinstance(body, dict) and 400 <= code < 500:
         said = str(body.get("validation_errors") or body.get("detail") or body)
-        said = said.replace(desk.token, "...")[:500]
+        said = (said.replace(desk.token, "...") if desk.token else said)[:500]
         return (DeskGone if code == 404 else DeskRefused)(
             f"the Label Studio at {desk.url} refused with {code}: {said}; see that what it names "
             "is still there"
