@@ -33,6 +33,7 @@ def assay() -> None:
 
 for command in (
     run.run, data.import_, *stages.COMMANDS, measuring.reliability, rubric.rubric, people.review,
+    measuring.prototypes,
     shipping.publish, shipping.versions, shipping.diff, shipping.explain, shipping.export,
     shipping.train, shipping.exam, shipping.report, services.up, services.down, services.status,
     services.deploy, services.doctor,

@@ -37,6 +37,7 @@ from pipelines.steps import (
     STEPS,
     Work,
     find_recipe,
+    is_wanted,
     open_work,
     publish_settled,
     run_step,
@@ -169,7 +170,7 @@ def curate_here(
 def _travel(work: Work, lake: str, out: Path, console: Console) -> Outputs:
     summaries: list[StageSummary] = []
     for name in STEPS:
-        if not _is_wanted(work.recipe, name):
+        if not is_wanted(work.recipe, name):
             continue
         summary = _run_in_chunks(work, name)
         summaries.append(summary)
@@ -254,18 +255,6 @@ def _as_task(name: str, work: Callable[[], Any]) -> Any:
         persist_result=False,
     )
     return step()
-
-
-def _is_wanted(recipe: Recipe, name: str) -> bool:
-    prompts = recipe.prompts
-    return {
-        "import": bool(prompts.imports),
-        "synthesise": bool(prompts.verifiable or prompts.arithmetic),
-        "grow": prompts.open is not None,
-        "signals": bool(recipe.signals),
-        "attributes": recipe.attributes is not None,
-        "judge": bool(recipe.judges),
-    }.get(name, True)
 
 
 def _compact(work: Work) -> None:

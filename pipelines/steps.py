@@ -22,6 +22,7 @@ from pipelines.clean.splits import split_prompts
 from pipelines.label.describing import describe_pairs
 from pipelines.label.judging import judge_pairs
 from pipelines.label.labelling import label_pairs
+from pipelines.label.people.prototyping import fit_people
 from pipelines.label.people.queueing import queue_reviews
 from pipelines.label.signalling import run_signals
 from pipelines.label.verifying import verify
@@ -34,7 +35,15 @@ from pipelines.make.rollouts import roll_out
 from pipelines.make.synthesis import synthesise
 from pipelines.ship.publish import Published, Unsettled, publish_version
 from pipelines.view import View
-from schemas.recipe import ImportSource, Recipe, RecipeError, ReviewSpec, load_recipe, parse_recipe
+from schemas.recipe import (
+    ImportSource,
+    PrototypeSpec,
+    Recipe,
+    RecipeError,
+    ReviewSpec,
+    load_recipe,
+    parse_recipe,
+)
 
 
 @dataclass(frozen=True)
@@ -128,6 +137,18 @@ def _signal(work: Work, limit: int | None) -> StageSummary:
     return run_signals(work.lake, work.run, work.recipe, view.prompts, view.rollouts, limit)
 
 
+def _fit_people(work: Work, limit: int | None) -> StageSummary:
+    if not is_wanted(work.recipe, "prototypes"):
+        return StageSummary("prototypes", rows_in=0, kept=0)
+    view = work.look()
+    return fit_people(work.lake, work.run, work.recipe, view.voices, view.pairs)
+
+
+def _label(work: Work, limit: int | None) -> StageSummary:
+    view = work.look()
+    return label_pairs(work.lake, work.run, work.recipe, view.labels, view.tastes)
+
+
 def _filter(work: Work, limit: int | None) -> StageSummary:
     view = work.look()
     return filter_pairs(
@@ -150,7 +171,8 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
     "signals": _signal,
     "attributes": _describe,
     "judge": _judge,
-    "label": lambda w, _: label_pairs(w.lake, w.run, w.recipe, w.look().labels),
+    "prototypes": _fit_people,
+    "label": _label,
     "review_queue": lambda w, _: queue_reviews(w.lake, w.run, w.look()),
     "filter": _filter,
     "mix": lambda w, _: mix_pairs(w.lake, w.run, w.recipe, w.look().mixable),
@@ -172,6 +194,7 @@ FIRST_CHANGED = {
     "signals": "labels",
     "attributes": "labels",
     "judge": "labels",
+    "prototypes": "labels",
     "label": "labels",
     "review_queue": "labels",
     "filter": "clean",
@@ -180,10 +203,30 @@ FIRST_CHANGED = {
 SETTLING_TRIES = 3
 CALL_STEPS = ("grow", "rollouts", "signals", "attributes", "judge")
 SETTLING_STEPS = (
-    "dedup", "split", "filter_responses", "repeats", "verify", "label", "review_queue", "filter",
-    "mix",
+    "dedup", "split", "filter_responses", "repeats", "verify", "prototypes", "label",
+    "review_queue", "filter", "mix",
 )  # fmt: skip
 """What follows from the recipe and the lake as it is: no new prompt, no model call."""
+
+
+def is_wanted(recipe: Recipe, step: str) -> bool:
+    """Whether the recipe has anything for a step to do."""
+    prompts = recipe.prompts
+    return {
+        "import": bool(prompts.imports),
+        "synthesise": bool(prompts.verifiable or prompts.arithmetic),
+        "grow": prompts.open is not None,
+        "signals": bool(recipe.signals),
+        "attributes": recipe.attributes is not None,
+        "judge": bool(recipe.judges),
+        "prototypes": recipe.review.prototypes is not None,
+    }.get(step, True)
+
+
+def settle(work: Work, until: str = SETTLING_STEPS[-1]) -> list[StageSummary]:
+    """Run what follows from the recipe and the lake as it is, up to one of `SETTLING_STEPS`."""
+    steps = SETTLING_STEPS[: SETTLING_STEPS.index(until) + 1]
+    return [run_step(work, step) for step in steps if is_wanted(work.recipe, step)]
 
 
 def run_step(work: Work, name: str, limit: int | None = None) -> StageSummary:
@@ -204,9 +247,28 @@ def publish_settled(work: Work, stages: Sequence[StageSummary]) -> Published:
         try:
             return publish_version(work.lake, work.run, work.look(), stages)
         except Unsettled:
-            again = {step: run_step(work, step) for step in SETTLING_STEPS}
+            again = {summary.stage: summary for summary in settle(work)}
             stages = [again.get(summary.stage, summary) for summary in stages]
     return publish_version(work.lake, work.run, work.look(), stages)
+
+
+def speak_for(recipe: Recipe, prototype: str) -> Recipe:
+    """The recipe with the labels of one prototype of annotators, under a name that says so.
+
+    Raises:
+        RecipeError: no prototype can be called that.
+    """
+    content = heed_prototypes(recipe).model_dump(mode="json")
+    content["name"] = f"{recipe.name}.{prototype}"
+    content["label"]["prototype"] = prototype
+    return parse_recipe(content, recipe.name)
+
+
+def heed_prototypes(recipe: Recipe) -> Recipe:
+    """The recipe with `review.prototypes`, its own or as it is where nothing is said."""
+    spec = recipe.review.prototypes or PrototypeSpec()
+    review = recipe.review.model_copy(update={"prototypes": spec})
+    return recipe.model_copy(update={"review": review})
 
 
 @contextmanager

@@ -269,8 +269,9 @@ def _climb(
         p = expit(z)
         curve = n * p * (1 - p)
         slope = x.T @ (wins - n * p) - ridge * (weights - middle)
-        step = _solve(x, curve, ridge, slope, squares * curve.sum(axis=0) / tally.size + ridge)
-        moved, size = x @ step, np.ones(len(start))
+        weight = squares * curve.sum(axis=0) / tally.size + ridge
+        step, moved = _solve(x, curve, ridge, slope, weight)
+        size = np.ones(len(start))
         for _ in range(HALVINGS):
             reached = evaluate(z + size * moved, weights + size * step)
             if (reached >= value).all():
@@ -286,23 +287,29 @@ def _climb(
     return weights.T.copy(), z
 
 
-def _solve(x: Array, curve: Array, ridge: float, slope: Array, diagonal: Array) -> Array:
+def _solve(
+    x: Array, curve: Array, ridge: float, slope: Array, diagonal: Array
+) -> tuple[Array, Array]:
     """Conjugate gradients for (x' diag(curve_b) x + ridge) step_b = slope_b, from 0; however early
-    it ends, the step leads uphill."""
-    step, left = np.zeros_like(slope), slope.copy()
+    it ends, the step leads uphill. The steps, and x times them."""
+    step, moved, left = np.zeros_like(slope), np.zeros_like(curve), slope.copy()
     along = left / diagonal
     gain = first = (left * along).sum(axis=0)
-    for _ in range(CG_STEPS):
-        bent = x.T @ (curve * (x @ along)) + ridge * along
-        size = _divide(gain, (along * bent).sum(axis=0))
+    for at in range(CG_STEPS):
+        ahead = x @ along
+        bend = (curve * ahead**2).sum(axis=0) + ridge * (along**2).sum(axis=0)
+        size = _divide(gain, bend)
         step += size * along
-        left -= size * bent
+        moved += size * ahead
+        if at + 1 == CG_STEPS:
+            break
+        left -= size * (x.T @ (curve * ahead) + ridge * along)
         aimed = left / diagonal
         before, gain = gain, (left * aimed).sum(axis=0)
         if (gain <= 1e-6 * first).all():
             break
         along = aimed + _divide(gain, before) * along
-    return step
+    return step, moved
 
 
 def _divide(part: Array, whole: Array) -> Array:

@@ -15,12 +15,14 @@ HELP = {
     "signals": (("signals",), "Compute the signals of RECIPE that the lake lacks."),
     "judge": (("attributes", "judge"),
               "Ask the judges of RECIPE about every pair no verifier decides."),
-    "label": (("label", "review_queue"), "Apply the label policy of RECIPE; queue the undecided."),
+    "label": (("prototypes", "label", "review_queue"),
+              "Apply the label policy of RECIPE; queue the undecided."),
     "dedup": (("dedup", "split"), "Find duplicate prompts and give the others their split."),
     "filter": (("filter",), "Drop labelled pairs that repeat others or compare equal texts."),
     "mix": (("mix",), "Balance the pairs of RECIPE by its quotas."),
 }  # fmt: skip
 
+OPTIONAL = ("attributes", "prototypes")  # left out where the recipe has no such part
 # a step of these takes in rows of its own, and not those of the step before it
 MAKERS = ("grow", "judge")
 ADDED = ("calls", "reused", "remaining", "tokens_in", "tokens_out", "made", "invalid")
@@ -52,10 +54,10 @@ def run_steps(
     from engines.services import release_services
     from flows.console import Console, describe_summary, print_json
     from pipelines.lake.run import new_run
-    from pipelines.steps import find_recipe, open_work, run_step
+    from pipelines.steps import find_recipe, is_wanted, open_work, run_step
 
     parsed, base = find_recipe(recipe, lake)
-    names = tuple(name for name in names if name != "attributes" or parsed.attributes)
+    names = tuple(name for name in names if name not in OPTIONAL or is_wanted(parsed, name))
     console = Console()
     run = new_run(parsed, retry_failed=retry_failed, tell=console.tell, progress=console.progress)
     with open_work(lake, parsed, base, run) as work:

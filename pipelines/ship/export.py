@@ -17,6 +17,7 @@ import polars as pl
 from pipelines.lake.catalogue import Lake
 from pipelines.ship.card import write_card
 from pipelines.ship.publish import Published, read_pairs
+from pipelines.ship.tastes import add_tastes
 from schemas.errors import AssayError
 
 if TYPE_CHECKING:
@@ -32,9 +33,10 @@ class ExportFailed(AssayError):
 
 def make_rows(lake: Lake, version: Published) -> pl.DataFrame:
     """The rows of an export, sorted by pair_id: prompt, chosen and rejected (lists of messages),
-    margin, and what the lake knows of each pair."""
+    margin, and what the lake knows of each pair; of a prototype's version also what `add_tastes`
+    adds."""
     pairs = read_pairs(lake, version)
-    return lake.query(
+    rows = lake.query(
         "SELECT p.pair_id, q.messages AS prompt, "
         "[{'role': 'assistant', 'content': c.content}] AS chosen, "
         "[{'role': 'assistant', 'content': r.content}] AS rejected, "
@@ -45,6 +47,7 @@ def make_rows(lake: Lake, version: Published) -> pl.DataFrame:
         "JOIN responses r ON r.response_id = p.rejected_id ORDER BY p.pair_id",
         pairs=pairs,
     )
+    return add_tastes(lake, version, rows)
 
 
 def make_dataset(lake: Lake, version: Published) -> datasets.DatasetDict:

@@ -23,11 +23,12 @@ from pipelines.label.reliability import measure_annotators
 from pipelines.lake.catalogue import Lake
 from pipelines.ship import figures
 from pipelines.ship.card import is_judged_by_embedded
-from pipelines.ship.figures_people import plot_minutes, plot_people
+from pipelines.ship.figures_people import plot_minutes, plot_people, plot_prototypes
 from pipelines.ship.figures_reliability import plot_calibration
 from pipelines.ship.publish import Published, find_version
 from pipelines.ship.report_people import describe_people
 from pipelines.ship.report_reliability import describe_reliability
+from pipelines.ship.tastes import describe_prototypes
 from pipelines.ship.train import TrainedModel, find_models_of
 from schemas.errors import AssayError
 
@@ -149,6 +150,7 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
         lake, snapshot=int(row["snapshot"]), version=(found.name, found.version)
     )
     people = describe_people(lake, found, recipe.get("review") or {})
+    prototypes = describe_prototypes(lake, found)
     writers = lake.query(WRITERS_SQL.format(snapshot=int(row["snapshot"])), key * 2)
     categories = _hold_against_quota(pairs, "category", metrics.get("quota") or {})
     model, curve = _find_model(lake, found)
@@ -165,6 +167,7 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
         "judges": judges.to_dicts(),
         "reliability": describe_reliability(reliability),
         "people": people,
+        "prototypes": prototypes,
         "compositions": {
             "category": categories.to_dicts(),
             "source": _hold_against_quota(
@@ -194,6 +197,7 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
             "calibration": plot_calibration(reliability.curves),
             "people": plot_people(people["people"], people["bar"]) if people else "",
             "minutes": plot_minutes(people["curve"], people["exams"]) if people else "",
+            "prototypes": plot_prototypes(prototypes["cards"]) if prototypes else "",
             "categories": figures.plot_categories(
                 categories.select(category="key", pairs="pairs", quota="wanted")
             ),
