@@ -192,7 +192,7 @@ def label_pairs(
     cannot = pl.lit(f"{who} cannot decide: ") + pl.col("reason")
 
     def compute() -> Decided:
-        empty = {"pair_id": pl.String, "why": pl.String, "apart": pl.Float64}
+        empty = {"pair_id": pl.String, "why": pl.String, "torn": pl.Float64}
         said = tastes.said.select(empty.keys()) if tastes else pl.DataFrame(schema=empty)
         decisions = undecided.join(said, on="pair_id", how="left").select(
             item_id="pair_id",
@@ -204,7 +204,7 @@ def label_pairs(
             .when(pl.col("reason") == PARTED)
             .then("why")
             .otherwise(cannot),
-            value=pl.when(pl.col("reason") == PARTED).then("apart").otherwise("probability"),
+            value=pl.when(pl.col("reason") == PARTED).then("torn").otherwise("probability"),
             threshold=pl.lit(spec.threshold),
         )
         counts = labels.drop_nulls("decided_by").group_by("decided_by").len().sort("decided_by")

@@ -75,8 +75,9 @@ def add_tastes(lake: Lake, version: Published, rows: pl.DataFrame) -> pl.DataFra
 
 def describe_prototypes(lake: Lake, version: Published) -> dict[str, Any] | None:
     """What a report says of prototypes: `telling.tell_fit`, `of` (the prototype whose labels these
-    are, or None), `parted` (the pairs kept out of the version because prototypes part) and those
-    widest apart with their texts (`examples`). None where the version's recipe does not heed them.
+    are, or None), `parted` (the pairs kept out of the version because prototypes part) and the
+    clearest of those with their texts (`examples`). None of a version whose recipe does not heed
+    them.
     """
     recipe = find_version_recipe(lake, version)
     tastes = look_at_tastes(lake, version, recipe) if recipe else None

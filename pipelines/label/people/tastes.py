@@ -73,10 +73,8 @@ def find_tastes(
         pl.Series(f"p_{POOL}", p[:, -1]),
     )
     most, least = (f(own) if own else pl.lit(0.5) for f in (pl.max_horizontal, pl.min_horizontal))
-    threshold = recipe.label.threshold
-    said = said.with_columns(
-        apart=most - least, parted=(most >= threshold) & (least <= 1 - threshold)
-    )
+    said = said.with_columns(torn=pl.min_horizontal(most, 1 - least).round(DIGITS))
+    said = said.with_columns(parted=pl.col("torn") >= recipe.label.threshold)
     why = [_explain(row, own, fit.people) if row["parted"] else None for row in said.to_dicts()]
     return Tastes(fit, said.with_columns(why=pl.Series(why, dtype=pl.String)))
 

@@ -42,8 +42,8 @@ def tell_fit(fit: Fit) -> Row:
 
 def tell_tastes(tastes: Tastes) -> Row:
     """`tell_fit`, and of the candidate pairs with vectors how many there are (`candidates`), how
-    many prototypes part on (`parted`), and some of those, the widest apart first."""
-    parted = tastes.said.filter("parted").sort("apart", "pair_id", descending=[True, False])
+    many prototypes part on (`parted`), and the clearest of those."""
+    parted = tastes.said.filter("parted").sort("torn", "pair_id", descending=[True, False])
     return {
         **tell_fit(tastes.fit),
         "candidates": len(tastes.said),
