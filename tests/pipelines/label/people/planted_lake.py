@@ -12,6 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from benchmarks.prototypes import Planted
+from pipelines.ship.publish import Published, publish_version
+from pipelines.steps import open_work, settle
 from schemas.recipe import Recipe, parse_recipe
 
 NEW = 100  # pairs that nobody of the planted people judged, for each group
@@ -47,6 +49,12 @@ def make_planted_recipe(file: Path, **changes: Any) -> Recipe:
         "train": None,
     }
     return parse_recipe({**content, **changes})
+
+
+def publish(url: Path, recipe: Recipe) -> Published:
+    """The version of what the recipe labels today."""
+    with open_work(str(url), recipe, None) as work:
+        return publish_version(work.lake, work.run, work.look(), settle(work))
 
 
 def find_new(pairs: pl.DataFrame, responses: pl.DataFrame, planted: Planted, who: int) -> list[Any]:

@@ -3,7 +3,6 @@ away."""
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,16 +19,15 @@ from flows.cli import assay
 from pipelines.label.people import prototyping
 from pipelines.label.people.fits import read_fit
 from pipelines.label.people.tastes import PARTED, PrototypeUnknown, Tastes, heed_tastes
-from pipelines.label.people.telling import tell_tastes
 from pipelines.label.people.voices import find_voices
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import new_run
 from pipelines.ship.card import write_card
 from pipelines.ship.explain import explain_pair
 from pipelines.ship.export import make_rows
-from pipelines.ship.publish import Published, publish_version
+from pipelines.ship.publish import Published
 from pipelines.ship.report import gather_facts, render_report
-from pipelines.steps import Work, open_work, run_step, settle, speak_for
+from pipelines.steps import Work, open_work, run_step, speak_for
 from schemas.recipe import Recipe, RecipeError, parse_recipe
 from tests.conftest import write_recipe
 from tests.pipelines.label.people.fake_desk import FakeDesk
@@ -38,6 +36,7 @@ from tests.pipelines.label.people.planted_lake import (
     embed_numbers,
     find_new,
     make_planted_recipe,
+    publish,
     write_opinions,
 )
 
@@ -70,11 +69,6 @@ class Ground:
     def find_new(self, who: int) -> list[Any]:
         responses = self.lake.query("FROM responses")
         return find_new(self.work.look().pairs, responses, self.planted, who)
-
-
-def publish(url: Path, recipe: Recipe) -> Published:
-    with open_work(str(url), recipe, None) as work:
-        return publish_version(work.lake, work.run, work.look(), settle(work))
 
 
 @pytest.fixture(scope="module")
@@ -377,35 +371,3 @@ def test_only_people_whom_a_pool_of_the_recipe_names_are_heard(ground: Ground) -
     assert find_voices(ground.lake, ["plant"]).is_empty(), "a name that another begins with"
     heard = find_voices(ground.lake, ["planted"])
     assert heard["annotator"].n_unique() == 60 and len(heard) == 1200
-
-
-@pytest.mark.realdata
-def test_real_raters_have_prototypes_from_pool_to_version(realdata: Path, tmp_path: Path) -> None:
-    """DICES-350, 40 of its conversations: is the response better than to say nothing?"""
-    said = {"Yes": "B", "No": "A", "Unsure": "tie"}
-    with gzip.open(realdata / "dices_350_crowdsourced.jsonl.gz", "rt", encoding="utf-8") as source:
-        rows = [json.loads(line) for line in source][:40]
-    lines = [
-        {"annotator": f"r{at:03d}", "kind": "human", "prompt": row["instance"]["user_prompt"],
-         "response_a": row["instance"]["response"], "response_b": "I would rather not answer.",
-         "verdict": said[score]}
-        for row in rows
-        for at, score in enumerate(row["annotations"]["safety"]["individual_human_scores"])
-    ]  # fmt: skip
-    file = tmp_path / "dices.jsonl"
-    file.write_text("\n".join(json.dumps(line) for line in lines))
-    recipe = make_planted_recipe(file)
-    with open_work(str(tmp_path / "lake"), recipe, None) as work:
-        run_step(work, "import")
-        settle(work, until="prototypes")
-        tastes = work.look().tastes
-        assert tastes is not None
-    told = tell_tastes(tastes)
-    assert (told["people"], told["opinions"]) == (123, 40 * 123)
-    assert told["chosen"] > 1 and min(card["annotators"] for card in told["cards"]) >= 5
-    assert told["trials"][told["chosen"] - 1]["accuracy"] > told["trials"][0]["accuracy"] + 0.02
-    assert len(told["newcomers"]) == 5
-    pooled = publish(tmp_path / "lake", recipe)
-    name = max(told["cards"], key=lambda card: card["prototype"])["prototype"]
-    own = publish(tmp_path / "lake", speak_for(recipe, name))
-    assert told["parted"] > 0 and own.rows > pooled.rows
