@@ -45,6 +45,7 @@ bench: setup ## measured ratios, side by side in one run
 	$(BIN)/python -m benchmarks.orchestration --vllm
 	$(BIN)/python -m benchmarks.near_duplicates
 	$(BIN)/python -m benchmarks.bulk_texts
+	$(BIN)/python -m benchmarks.semantic
 
 soak: setup ## long tests: twenty kills, three people replayed
 	$(PYTEST) -n 2 -m soak

@@ -1,6 +1,6 @@
 """Decontamination: what each method finds of real paraphrases, and what the compiled pass costs.
 
-`python -m benchmarks.decontamination [--data FOLDER] [--rows 1000000] [--prompts 30000]`
+`python -m benchmarks.decontamination [--realdata FOLDER] [--rows 1000000] [--prompts 30000]`
 
 1. GSM8K's test questions against paraphrases of them, and MATH questions against rewritten ones:
    recall and precision of each method. A paraphrase of which the right question is named is found;
@@ -66,7 +66,7 @@ class Rewrites:
 def main() -> None:
     """Print both tables; `--work` is how it calls itself."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--realdata", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--prompts", type=int, default=30_000)
     parser.add_argument("--math", type=int, default=7_500, help="how many MATH rewrites")
@@ -77,10 +77,10 @@ def main() -> None:
         return
     print(describe_machine())
     with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=140, float_precision=4):
-        if given.data.is_dir() and given.math:
-            report_rewrites(given.data, given.math)
+        if given.realdata.is_dir() and given.math:
+            report_rewrites(given.realdata, given.math)
         else:
-            print(f"no real data at {given.data}: the first table is left out")
+            print(f"no real data at {given.realdata}: the first table is left out")
         if given.rows:
             print(compare(given.rows, given.prompts))
 

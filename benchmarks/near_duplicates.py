@@ -30,7 +30,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.near_pool import Planted, write_pool
-from benchmarks.peers.environments import NEEDS, Missing, find_python, read_version
+from benchmarks.peers.environments import Missing, find_python, read_version
 from pipelines.clean.kernels.bands import plan_rows
 from pipelines.clean.kernels.minhash import PERMUTATIONS
 
@@ -45,7 +45,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--documents", type=int, default=200_000)
-    parser.add_argument("--tools", default=",".join(NEEDS))
+    parser.add_argument("--tools", default=",".join([*GOALS, "data-juicer"]))
     given = parser.parse_args()
     print(describe_machine())
     with (

@@ -46,10 +46,16 @@ from pipelines.clean.rules.table import Kind
 from pipelines.clean.splits import STAGE as SPLIT
 from pipelines.clean.splits import keep_split, make_split_scope
 from pipelines.clean.strata import add_strata
+from pipelines.clean.weighing import STAGE as WEIGH
+from pipelines.clean.weighing import add_weights, make_weight_scope
 from pipelines.label.judges import load_judges
 from pipelines.label.labelling import STAGE as LABEL
 from pipelines.label.labelling import apply_policy, make_label_scope
 from pipelines.label.pairs import find_pairs
+from pipelines.label.people.prototyping import STAGE as PROTOTYPES
+from pipelines.label.people.prototyping import make_prototype_scope
+from pipelines.label.people.tastes import Tastes, find_tastes
+from pipelines.label.people.voices import find_voices
 from pipelines.lake.catalogue import Lake
 from pipelines.make.pool import find_prompts
 from pipelines.make.rollouts import find_rollouts
@@ -103,12 +109,12 @@ class View:
 
     @cached_property
     def clear_rollouts(self) -> pl.DataFrame:
-        """Of those the ones that hold no prompt of the recipe's evaluation sets."""
+        """The whole rollouts without those that hold a prompt of the recipe's evaluation sets."""
         return keep_clear(self.lake, self.recipe, self.base, self.whole_rollouts)
 
     @cached_property
     def usable_rollouts(self) -> pl.DataFrame:
-        """Of those the ones whose responses the quality rules kept."""
+        """The clear rollouts whose responses the quality rules kept."""
         return self._keep_good("response", self.clear_rollouts)
 
     @cached_property
@@ -132,9 +138,24 @@ class View:
         return load_judges(self.recipe, self.base)
 
     @cached_property
+    def voices(self) -> pl.DataFrame:
+        """What persons said, our own and those of the recipe's pools, each by name."""
+        return find_voices(self.lake, [source.name for source in self.recipe.prompts.imports])
+
+    @cached_property
+    def tastes(self) -> Tastes | None:
+        """What prototypes of these people say of the candidate pairs, where the recipe has labels
+        heed them and they are fitted."""
+        if self.recipe.review.prototypes is None:
+            return None
+        return find_tastes(self.lake, self.recipe, self.voices, self.pairs)
+
+    @cached_property
     def labels(self) -> pl.DataFrame:
         """The candidate pairs with what the label policy says of them."""
-        return apply_policy(self.lake, self.recipe, self.judges, self.pairs, self.variants)
+        return apply_policy(
+            self.lake, self.recipe, self.judges, self.pairs, self.variants, self.tastes
+        )
 
     @cached_property
     def labelled(self) -> pl.DataFrame:
@@ -186,6 +207,11 @@ class View:
             "chosen", "rejected"
         )
 
+    @cached_property
+    def weighted(self) -> pl.DataFrame:
+        """The pairs of the data set with `weight`."""
+        return add_weights(self.lake, self.recipe, self.matched)
+
     def audit_bias(self) -> dict[str, Any]:
         """How well shortcuts alone predict the labels of the data set: of all of it where the
         recipe sets a bound, else of at most `AUDIT_AT_MOST` pairs, the smallest ids (hashes)."""
@@ -204,6 +230,10 @@ class View:
             for kind in QUALITY
         }
         matching = self.recipe.clean.bias.match_length
+        weighing = self.recipe.mix.weigh is not None
+        fitted = {}
+        if self.recipe.review.prototypes is not None:
+            fitted[PROTOTYPES] = make_prototype_scope(self.recipe, self.voices, self.pairs)
         found = {
             DEDUP: make_dedup_scope(self.recipe, self.pool),
             SPLIT: make_split_scope(self.recipe, self.uncontaminated),
@@ -211,11 +241,13 @@ class View:
             FILTER_RESPONSES: make_response_scope(self.recipe.clean, self.all_rollouts),
             **quality["response"],
             REPEATS: make_repeat_scope(self.usable_rollouts),
+            **fitted,
             LABEL: make_label_scope(self.recipe, self.labels),
             FILTER: make_filter_scope(self.labelled, self.recipe.clean.cut_off),
             **quality["pair"],
             MIX: make_mix_scope(self.recipe, self.mixable),
             **({MATCH: make_match_scope(self.recipe, self.mixed)} if matching else {}),
+            **({WEIGH: make_weight_scope(self.recipe, self.matched)} if weighing else {}),
         }
         if self.recipe.clean.decontaminate is not None:
             where = self.recipe, self.base

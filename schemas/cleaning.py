@@ -114,3 +114,22 @@ class BiasSpec(Part):
         if self.match_length and self.length is None:
             raise ValueError("match_length needs the bound that it is to meet; set length")
         return self
+
+
+class DecontaminateSpec(Part):
+    """Which evaluation sets a data set must not repeat, and what counts as repeating.
+
+    `against` names files, folders or `hub:` data sets, relative to the recipe. A text repeats a
+    prompt if it has all its words (`exact`), at least the named share of its different runs of 13
+    or of 8 words (at 0, one run is enough), or says the same (`semantic`: a similarity of at least
+    `threshold` by the vectors of `model`; see docs/cleaning.md for where the default comes from).
+    """
+
+    against: Annotated[list[str], Field(min_length=1)]
+    methods: Annotated[
+        list[Literal["exact", "13gram", "8gram", "semantic"]], Field(min_length=1)
+    ] = ["exact", "13gram", "8gram", "semantic"]
+    min_share_13gram: Annotated[float, Field(ge=0, le=1)] = 0.0
+    min_share_8gram: Annotated[float, Field(ge=0, le=1)] = 0.5
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.78
+    model: str = "minilm"

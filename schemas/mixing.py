@@ -24,7 +24,8 @@ class MixSpec(Part):
     `balance` names axes whose strata (every combination that occurs) share `total` by `temperature`
     T: a stratum of n pairs gets a part in proportion to n^(1/T), 1 as they come, large as good as
     equal; what a small stratum cannot fill goes to the others. `per_cluster` and `per_policy` are
-    the most pairs of a cluster of prompts, and of the responses of one policy.
+    the most pairs of a cluster of prompts (the split's), and of the responses of one policy.
+    `weigh` says by what pairs count more or less in training (see `pipelines.clean.weighing`).
     """
 
     total: Annotated[int, Field(ge=1)] | None = None
@@ -40,6 +41,7 @@ class MixSpec(Part):
     per_policy: Annotated[int, Field(ge=1)] | None = None
     blends: dict[Name, dict[str, Annotated[float, Field(gt=0)]]] = {}
     blend: Name | None = None
+    weigh: Literal["source", "category", "difficulty", "margin"] | None = None
 
     @property
     def quotas(self) -> dict[str, dict[str, float]]:

@@ -101,6 +101,14 @@ class VersionPairs(Row):
         return pl.col("chosen_id") != pl.col("rejected_id")
 
 
+class Weights(Row):
+    """How much a pair counts in training, under the scope it was weighed in."""
+
+    scope = dy.String(primary_key=True, min_length=1)
+    pair_id = dy.String(primary_key=True, min_length=1)
+    weight = dy.Float64(min=0)
+
+
 class Runs(Row):
     """One finished stage: its scope, its counts (`summary`, JSON) and its seconds."""
 

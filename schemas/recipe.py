@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from schemas.cleaning import BiasSpec, QualitySpec
+from schemas.cleaning import BiasSpec, DecontaminateSpec, QualitySpec
 from schemas.errors import AssayError
 from schemas.ids import make_id
 from schemas.mixing import MixSpec
@@ -136,6 +136,7 @@ class LabelSpec(Part):
     `threshold` is the least probability (averaged over both orders) that a judge's label needs;
     below it a pair goes to people. `pairs_per_prompt` caps the candidate pairs of one prompt.
     `calibration` reads each judge's probability through the fit of its reliability card.
+    `prototype` names one of `review.prototypes` whose labels are wanted, instead of everybody's.
     """
 
     policy: Literal[
@@ -145,25 +146,7 @@ class LabelSpec(Part):
     threshold: Annotated[float, Field(gt=0.5, lt=1)] = 0.55
     pairs_per_prompt: Annotated[int, Field(ge=1)] = 4
     calibration: Literal["platt", "isotonic"] | None = None
-
-
-class DecontaminateSpec(Part):
-    """Which evaluation sets a data set must not repeat, and what counts as repeating.
-
-    `against` names files, folders or `hub:` data sets, relative to the recipe. A text repeats a
-    prompt if it has all its words (`exact`), at least the named share of its different runs of 13
-    or of 8 words (at 0, one run is enough), or says the same (`semantic`: a similarity of at least
-    `threshold` by the vectors of `model`; see docs/cleaning.md for where the default comes from).
-    """
-
-    against: Annotated[list[str], Field(min_length=1)]
-    methods: Annotated[
-        list[Literal["exact", "13gram", "8gram", "semantic"]], Field(min_length=1)
-    ] = ["exact", "13gram", "8gram", "semantic"]
-    min_share_13gram: Annotated[float, Field(ge=0, le=1)] = 0.0
-    min_share_8gram: Annotated[float, Field(ge=0, le=1)] = 0.5
-    threshold: Annotated[float, Field(gt=0, le=1)] = 0.78
-    model: str = "minilm"
+    prototype: Annotated[str, Field(pattern=r"^prototype_[1-9][0-9]*$")] | None = None
 
 
 class CutOffSpec(Part):
@@ -175,10 +158,12 @@ class CutOffSpec(Part):
 
 
 class CleanSpec(Part):
-    """What cleaning removes. Lengths are in characters. With `cut_off`, pairs that differ only
-    beyond a trainer's window; `quality` and `bias` are in `schemas.cleaning`."""
+    """What cleaning removes. Lengths are in characters. With `paraphrase_similarity`, prompts whose
+    vectors are that close are one (docs/cleaning.md says what to choose). With `cut_off`, pairs
+    that differ only beyond a trainer's window; `quality` and `bias` are in `schemas.cleaning`."""
 
     near_duplicate_similarity: Annotated[float, Field(gt=0, le=1)] = 0.8
+    paraphrase_similarity: Annotated[float, Field(gt=0, le=1)] | None = None
     min_response_chars: Annotated[int, Field(ge=0)] = 1
     max_response_chars: Annotated[int, Field(ge=1)] = 20000
     drop_truncated: bool = True
@@ -190,9 +175,23 @@ class CleanSpec(Part):
 
 
 class SplitSpec(Part):
-    """The share of prompt clusters that is held out."""
+    """The share of prompt clusters that is held out, and what makes a cluster: prompts with `near`
+    the same words, or `semantic`, those that say the same in others as well."""
 
     test: Share = 0.2
+    clusters: Literal["near", "semantic"] = "near"
+
+
+class PrototypeSpec(Part):
+    """Kinds of annotators, fitted to what persons say: at most `most` are tried, each of at least
+    `least` people. A pair on which two of them part (each as sure as `label.threshold` asks, of
+    different sides) goes to people instead of getting everybody's label; `parted: label` keeps
+    that label.
+    """
+
+    most: Annotated[int, Field(ge=2, le=32)] = 8
+    least: Annotated[int, Field(ge=5)] = 5
+    parted: Literal["review", "label"] = "review"
 
 
 class ReviewSpec(Part):
@@ -205,7 +204,8 @@ class ReviewSpec(Part):
     rubric whose criteria are rated. `show_predictions` shows what judges said, which anchors
     people. A batch passes its gates at `min_alpha` (Krippendorff) and `min_gold_accuracy`; a
     person below the latter is set aside. A release takes an item with `min_answers` of the
-    `overlap` answers (all of them, where it is not given).
+    `overlap` answers (all of them, where it is not given). `prototypes` has labels heed where
+    people differ for good.
     """
 
     limit: Annotated[int, Field(ge=1)] = 100
@@ -219,6 +219,7 @@ class ReviewSpec(Part):
     min_alpha: Annotated[float, Field(ge=-1, le=1)] = 0.4
     min_gold_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.7
     min_answers: Annotated[int, Field(ge=1, le=50)] | None = None
+    prototypes: PrototypeSpec | None = None
 
     @model_validator(mode="after")
     def check_people(self) -> ReviewSpec:
@@ -284,6 +285,15 @@ class Recipe(Part):
                 near = difflib.get_close_matches(name, self.models, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ValueError(f"{key} names {name!r}, which is not under models{hint}")
+        return self
+
+    @model_validator(mode="after")
+    def check_prototype(self) -> Recipe:
+        if self.label.prototype and self.review.prototypes is None:
+            raise ValueError(
+                f"label.prototype is {self.label.prototype}, and review has no prototypes: add "
+                "`prototypes: {}` under review"
+            )
         return self
 
     @property

@@ -13,7 +13,7 @@ import polars as pl
 from schemas import evidence, outcomes
 from schemas.row import Row
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Raised whenever a table is added or gets a column. An older lake is given what it lacks when it
 is opened, with null in its rows; a newer one is refused.
 
@@ -22,6 +22,7 @@ is opened, with null in its rows; a newer one is refused.
 4: `imports` has judgment_ids.
 5: `answers` has prompt_logprobs; `reviews` has question, role and more; `batches`, `releases`,
    `standings`.
+6: `weights`.
 """
 
 TABLES: dict[str, type[Row]] = {
@@ -42,6 +43,7 @@ TABLES: dict[str, type[Row]] = {
     "imports": evidence.Imports,
     "annotators": evidence.Annotators,
     "splits": outcomes.Splits,
+    "weights": outcomes.Weights,
     "versions": outcomes.Versions,
     "version_pairs": outcomes.VersionPairs,
     "runs": outcomes.Runs,

@@ -2,7 +2,8 @@
 
     item        what was judged
     annotator   who judged it
-    label       `a`, `b` or `tie`; null where the person looked and cannot decide
+    label       `a`, `b` or `tie`, or (where a function takes `labels`) any other text that is an
+                answer; null where the person looked and cannot decide
     strength    optional: -2, -1, 0, 1 or 2, from `b` much better to `a` much better, of the sign of
                 the label; null where it was not asked
     seconds     optional: time spent; null where it is not known
@@ -15,6 +16,8 @@ that could not be read has no row here: it is not the same as "cannot decide".
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import polars as pl
 
@@ -32,10 +35,13 @@ OPTIONAL = {
 SIDES = {"a": 1.0, "tie": 0.0, "b": -1.0}
 
 
-def take_latest(annotations: pl.DataFrame) -> pl.DataFrame:
+def take_latest(annotations: pl.DataFrame, labels: Sequence[str] | None = LABELS) -> pl.DataFrame:
     """One row a batch, item and annotator: what the person said last, checked.
 
     Leave the column `batch` out to take a person's last word on an item over all batches.
+
+    Args:
+        labels: what may be said; None where answers are other texts too (the index of a step).
 
     Returns:
         The columns above and no others, null where one was missing; sorted by batch, item and
@@ -43,11 +49,11 @@ def take_latest(annotations: pl.DataFrame) -> pl.DataFrame:
 
     Raises:
         VotesUnreadable: a column is missing or of the wrong type; a name is null; a label is none
-            of the three; a strength is out of range or contradicts its label; seconds are negative
+            of `labels`; a strength is out of range or contradicts its label; seconds are negative
             or not finite; or a person says two things about an item at one time.
     """
     rows = _type_columns(annotations)
-    _check_rows(rows)
+    _check_rows(rows, labels)
     last = pl.col("updated_at").max().over(KEY)  # a time that is not known counts as the earliest
     is_latest = last.is_null() | (pl.col("updated_at") == last).fill_null(False)
     latest = rows.unique().filter(is_latest).sort(KEY)
@@ -67,19 +73,20 @@ def take_labels(annotations: pl.DataFrame) -> pl.DataFrame:
     return take_latest(annotations).filter(pl.col("label").is_not_null())
 
 
-def take_gold(gold: pl.DataFrame) -> pl.DataFrame:
+def take_gold(gold: pl.DataFrame, labels: Sequence[str] | None = LABELS) -> pl.DataFrame:
     """The truth about the hidden items, one row an item.
 
     Args:
         gold: item, label.
+        labels: see `take_latest`.
 
     Returns:
         item, truth; sorted.
 
     Raises:
-        VotesUnreadable: a column is missing, a label is none of the three, or an item has two.
+        VotesUnreadable: a column is missing, a label is none of `labels`, or an item has two.
     """
-    check_votes(gold, ("item", "label"), "gold")
+    check_votes(gold, ("item", "label") if labels == LABELS else ("item",), "gold")
     truth = (
         gold.select(pl.col("item").cast(pl.String), truth=pl.col("label").cast(pl.String))
         .unique()
@@ -116,7 +123,7 @@ def _type_columns(annotations: pl.DataFrame) -> pl.DataFrame:
     return annotations.select(columns)
 
 
-def _check_rows(rows: pl.DataFrame) -> None:
+def _check_rows(rows: pl.DataFrame, labels: Sequence[str] | None) -> None:
     strength, seconds = pl.col("strength"), pl.col("seconds")
     side = pl.col("label").replace_strict(SIDES, default=None, return_dtype=pl.Float64)
     faults = (
@@ -124,8 +131,8 @@ def _check_rows(rows: pl.DataFrame) -> None:
         ("annotator", pl.col("annotator").is_null(), "every row names its annotator"),
         (
             "label",
-            ~pl.col("label").is_in(LABELS),
-            f"it is one of {', '.join(LABELS)}, or null where the person cannot decide",
+            pl.lit(False) if labels is None else ~pl.col("label").is_in(labels),
+            f"it is one of {', '.join(labels or ())}, or null where the person cannot decide",
         ),
         (
             "strength",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -9,6 +10,7 @@ import polars as pl
 from annotators.agreement import find_interval
 from annotators.people.agreement import measure_alpha
 from annotators.people.annotations import take_gold, take_latest
+from annotators.votes import LABELS
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,8 @@ class Bars:
     Attributes:
         overlap: people who must have answered an item.
         overlap_share: the share of the items that so many must have answered.
-        alpha: Krippendorff's, over the three labels. He asks for 0.8 to rely on data, and for 0.667
-            to conclude anything tentatively.
+        alpha: Krippendorff's, nominal, over the labels. He asks for 0.8 to rely on data, and for
+            0.667 to conclude anything tentatively.
         gold_labels: labels on hidden gold that the batch must hold.
         gold_accuracy: the share of them that must be right.
     """
@@ -56,7 +58,11 @@ class GateReport:
 
 
 def check_gates(
-    annotations: pl.DataFrame, gold: pl.DataFrame, bars: Bars = BARS
+    annotations: pl.DataFrame,
+    gold: pl.DataFrame,
+    bars: Bars = BARS,
+    *,
+    labels: Sequence[str] | None = LABELS,
 ) -> tuple[GateReport, ...]:
     """Hold each batch against the bars.
 
@@ -72,6 +78,7 @@ def check_gates(
     Args:
         annotations: see `annotators.people.annotations`.
         gold: item, label: the truth about the hidden items.
+        labels: see `annotations.take_latest`.
 
     Returns:
         A report a batch, by name; its gates are `overlap`, `alpha`, `gold_labels` and
@@ -80,8 +87,8 @@ def check_gates(
     Raises:
         VotesUnreadable: see `annotations.take_latest` and `annotations.take_gold`.
     """
-    truth = take_gold(gold)
-    batches = take_latest(annotations).partition_by("batch", maintain_order=True)
+    truth = take_gold(gold, labels)
+    batches = take_latest(annotations, labels).partition_by("batch", maintain_order=True)
     return tuple(_check_batch(rows, truth, bars) for rows in batches)
 
 
@@ -101,10 +108,11 @@ def _check_overlap(rows: pl.DataFrame, bars: Bars) -> Gate:
     people = rows.group_by("item").len()["len"]
     enough = int((people >= bars.overlap).sum())
     share = enough / len(people)
+    must = f"; {bars.overlap_share:.0%} must be" if bars.overlap_share else ""
     return _hold(
         "overlap", share, bars.overlap_share,
         f"{enough} of {len(people)} items ({share:.1%}) were answered by {bars.overlap} people or "
-        f"more; {bars.overlap_share:.0%} must be",
+        f"more{must}",
     )  # fmt: skip
 
 

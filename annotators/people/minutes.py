@@ -1,9 +1,17 @@
 """The ledger of minutes: what people's time was spent on, and what it bought.
 
-Times are as the desk tells them: nothing is cut off or filled in. A page left open over lunch is in
-the mean and the total, so the median stands beside them; annotations without a time are counted and
-left out, so a total is a lower bound where there are any. Label Studio adds a person's earlier
-sittings to the time of an annotation, so the latest revision holds all of it.
+All of it counts, as the desk tells it: nothing is cut off or filled in. A page left open over lunch
+is in the mean and the total, so the median stands beside them; answers without a time are counted
+as such, so a total is a lower bound where there are any. Label Studio adds a person's earlier
+sittings to the time of an annotation, so the longest time of its revisions holds all of it.
+
+    work          answers that count, to what was asked ("cannot decide" among them)
+    gold          checks: answers that count, to hidden gold
+    adjudication  third opinions that count
+    skipped       nothing was said
+    set_aside     said and not counted: of a person who is set aside, beyond the overlap, repeated
+    taken_back    deleted at the desk
+    unreadable    what came back and could not be read
 """
 
 from __future__ import annotations
@@ -13,11 +21,14 @@ from collections.abc import Sequence
 import polars as pl
 
 from annotators.agreement import find_difference, find_interval
-from annotators.people.annotations import take_latest
 from annotators.votes import VotesUnreadable
 from schemas.errors import AssayError
 
-GROUPS = ("batch", "category", "annotator")
+PURPOSES = (
+    "work", "gold", "adjudication", "skipped", "set_aside", "taken_back", "unreadable",
+)  # fmt: skip
+GROUPS = ("batch", "question", "annotator")
+SPENT = ("purpose", "seconds", "labels")
 POINT = ("minutes", "accuracy", "n")
 
 
@@ -25,59 +36,69 @@ class CurveBroken(AssayError):
     """Points of accuracy against minutes that are no measurements."""
 
 
-def sum_minutes(
-    annotations: pl.DataFrame, kept: pl.DataFrame | None = None, by: Sequence[str] = ("batch",)
-) -> pl.DataFrame:
+def sum_minutes(spent: pl.DataFrame, by: Sequence[str] = ("batch",)) -> pl.DataFrame:
     """What people's time came to.
 
-    Time spent on hidden gold, on items that somebody cannot decide and on pairs that were discarded
-    is part of what a label and a kept pair cost.
+    Time on hidden gold, on what nobody could decide and on answers that do not count is part of
+    what a label costs.
 
     Args:
-        annotations: see `annotators.people.annotations`.
-        kept: item, a row for each pair that was kept; without it nothing is said of them.
-        by: any of `batch`, `category` and `annotator`; none for one row over all.
+        spent: one row an annotation: purpose (of `PURPOSES`), seconds (null where not known),
+            labels (how many it holds; a ranking of k has k (k - 1) / 2), and the columns `by`.
+        by: any of `batch`, `question` and `annotator`; none for one row over all.
 
     Returns:
         The columns `by`, and
-        n, n_labels: annotations, and those of them with a label.
-        n_untimed: annotations whose time is not known.
-        minutes: total of the known times.
+        n, n_untimed: annotations, and those of them whose time is not known.
+        n_labels: labels of work and adjudications. What was known before is no label.
+        minutes: total of the known times; minutes_work, minutes_gold and so on: their parts.
         seconds_median, seconds_mean: of an annotation with a known time.
-        seconds_per_label: all known times over the labels whose time is known.
-        n_kept: distinct kept pairs that have an annotation in the group. A pair that two people
-            judged is in the row of each.
-        seconds_per_kept: all known times over `n_kept`.
-        Null where there is nothing to divide by; sorted by `by`.
+        seconds_per_label: all known times over `n_labels`.
+        Null where nothing is known or there is nothing to divide by; sorted by `by`.
 
     Raises:
-        VotesUnreadable: see `annotations.take_latest`; or `by` names another column.
+        VotesUnreadable: a column is missing, `by` names another, a purpose is none of `PURPOSES`,
+            or seconds are negative or not finite.
     """
     wrong = [name for name in by if name not in GROUPS]
     if wrong:
         raise VotesUnreadable(f"minutes are summed by {', '.join(GROUPS)}, not by {wrong[0]!r}")
-    rows = take_latest(annotations)
-    names = rows["item"].clear() if kept is None else kept["item"].cast(pl.String)
-    timed, labelled = pl.col("seconds").is_not_null(), pl.col("label").is_not_null()
-    pairs = pl.col("item").filter(pl.col("item").is_in(names.unique().implode())).n_unique()
+    missing = [name for name in (*SPENT, *by) if name not in spent.columns]
+    if missing:
+        raise VotesUnreadable(f"the times lack the column {', '.join(missing)}")
+    rows = spent.with_columns(pl.col("seconds").cast(pl.Float64))
+    sound = pl.col("purpose").is_in(PURPOSES) & (
+        pl.col("seconds").is_null() | (pl.col("seconds").is_finite() & (pl.col("seconds") >= 0))
+    )
+    strange = rows.filter(~sound.fill_null(False))
+    if len(strange):
+        row = strange.row(0, named=True)
+        raise VotesUnreadable(
+            f"{row['seconds']!r} seconds on {row['purpose']!r} are no time spent: seconds are 0 or "
+            f"more, or null, and were spent on one of {', '.join(PURPOSES)}"
+        )
+    seconds, buys = pl.col("seconds"), pl.col("purpose").is_in(["work", "adjudication"])
+    parts = {
+        f"minutes_{name}": seconds.filter(pl.col("purpose") == name).sum() / 60 for name in PURPOSES
+    }
     summed = rows.group_by(*by, pl.lit(0).alias("all")).agg(
         n=pl.len().cast(pl.Int64),
-        n_labels=labelled.sum().cast(pl.Int64),
-        n_untimed=(~timed).sum().cast(pl.Int64),
-        seconds=pl.when(timed.any()).then(pl.col("seconds").sum()),
-        seconds_median=pl.col("seconds").median(),
-        seconds_mean=pl.col("seconds").mean(),
-        labels_timed=(timed & labelled).sum(),
-        n_kept=pairs.cast(pl.Int64) if kept is not None else pl.lit(None, pl.Int64),
+        n_untimed=seconds.null_count().cast(pl.Int64),
+        n_labels=pl.col("labels").filter(buys).sum().cast(pl.Int64),
+        minutes=pl.when(seconds.is_not_null().any()).then(seconds.sum() / 60),
+        **parts,
+        seconds_median=seconds.median(),
+        seconds_mean=seconds.mean(),
     )
     return summed.select(
-        *by, "n", "n_labels", "n_untimed",
-        (pl.col("seconds") / 60).alias("minutes"),
-        "seconds_median", "seconds_mean",
-        _divide("seconds", "labels_timed").alias("seconds_per_label"),
-        "n_kept",
-        _divide("seconds", "n_kept").alias("seconds_per_kept"),
+        *by, "n", "n_untimed", "n_labels", "minutes", *parts, "seconds_median", "seconds_mean",
+        price("n_labels").alias("seconds_per_label"),
     ).sort(by or "n")  # fmt: skip
+
+
+def price(bought: str) -> pl.Expr:
+    """The seconds that one of what a column counts took of all `minutes`; null where it is none."""
+    return 60 * _divide("minutes", bought)
 
 
 def trace_curve(points: pl.DataFrame) -> pl.DataFrame:

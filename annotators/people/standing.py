@@ -13,11 +13,13 @@ Conventions, which the figures depend on:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from annotators.agreement import find_difference, find_interval
 from annotators.people.annotations import take_gold, take_latest
-from annotators.votes import LABELS, lead_label
+from annotators.votes import LABELS
 
 BAR = 0.6
 LEAST_GOLD = 30
@@ -28,7 +30,12 @@ WHO = ("batch", "annotator")
 
 
 def measure_standing(
-    annotations: pl.DataFrame, gold: pl.DataFrame, *, bar: float = BAR, least: int = LEAST_GOLD
+    annotations: pl.DataFrame,
+    gold: pl.DataFrame,
+    *,
+    bar: float = BAR,
+    least: int = LEAST_GOLD,
+    labels: Sequence[str] | None = LABELS,
 ) -> pl.DataFrame:
     """One row a batch and annotator, sorted. What cannot be measured is null, not 0. Leave the
     column `batch` out for one row an annotator.
@@ -47,6 +54,7 @@ def measure_standing(
         gold: item, label: the truth about the hidden items.
         bar: the accuracy that must be shown.
         least: gold items that somebody must have answered before being judged.
+        labels: see `annotations.take_latest`. A label is right where it is gold's, whatever it is.
 
     Returns:
         batch, annotator
@@ -69,7 +77,7 @@ def measure_standing(
     Raises:
         VotesUnreadable: see `annotations.take_latest` and `annotations.take_gold`.
     """
-    rows = _score(take_latest(annotations), take_gold(gold))
+    rows = _score(take_latest(annotations, labels), take_gold(gold, labels))
     counted = rows.group_by(WHO).agg(
         n=pl.len().cast(pl.Int64),
         n_labels=pl.col("label").count().cast(pl.Int64),
@@ -105,18 +113,23 @@ def measure_standing(
 def _score(rows: pl.DataFrame, truth: pl.DataFrame) -> pl.DataFrame:
     """With `right`, `agrees` (null where there is nothing to compare with) and `spent` (the seconds
     of a label)."""
-    said = {name: (pl.col("label") == name).fill_null(False).cast(pl.Int64) for name in LABELS}
-    others = [
-        (own.sum().over("batch", "item") - own).alias(f"n_{name}") for name, own in said.items()
-    ]
-    sided = pl.max_horizontal("n_a", "n_b")
-    is_led = (lead_label() != "tie") | (pl.col("n_tie") > sided)
+    task = ["batch", "item"]
+    votes = rows.drop_nulls("label").group_by(*task, said="label").agg(votes=pl.len())
+    others = (
+        rows.select(*task, "annotator", "label")
+        .join(votes, on=task, nulls_equal=True)
+        .with_columns(votes=pl.col("votes") - (pl.col("said") == pl.col("label")).fill_null(False))
+        .filter(pl.col("votes") > 0)
+        .filter(pl.col("votes") == pl.col("votes").max().over(*task, "annotator"))
+        .group_by(*task, "annotator")
+        .agg(led=pl.when(pl.len() == 1).then(pl.col("said").first()))
+    )
     return (
         rows.join(truth, on="item", how="left")
-        .with_columns(others)
+        .join(others, on=[*task, "annotator"], how="left", nulls_equal=True)
         .with_columns(
             right=pl.col("label") == pl.col("truth"),
-            agrees=pl.col("label") == pl.when(is_led).then(lead_label()),
+            agrees=pl.col("label") == pl.col("led"),
             spent=pl.when(pl.col("label").is_not_null()).then("seconds"),
         )
     )

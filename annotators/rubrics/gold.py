@@ -22,21 +22,13 @@ class GoldBroken(AssayError):
     """A file of gold that cannot be read; the message names the line and the mend."""
 
 
-def collect_gold(opinions: pl.DataFrame) -> list[GoldPair]:
-    """One gold pair for each pair that somebody judged.
-
-    Opinions that are flagged gold go before those that are not; of what is left the mean is taken.
+def collect_gold(pairs: pl.DataFrame) -> list[GoldPair]:
+    """One gold pair a row.
 
     Args:
-        opinions: `p_a` and `gold` (true, false or null) of each valid opinion, with the columns of
+        pairs: `p_a` as `annotators.gold.settle_gold` has it, with the columns of
             `annotators.talk.make_items`.
     """
-    flagged = pl.col("gold").fill_null(False)
-    keys = ["response_a", "response_b"]
-    best = opinions.filter(flagged == flagged.any().over(keys))
-    pairs = best.group_by(keys, maintain_order=True).agg(
-        pl.col("p_a").mean(), pl.exclude("p_a", "gold", *keys).first()
-    )
     return [GoldPair(*pair) for pair in zip(make_items(pairs), pairs["p_a"], strict=True)]
 
 

@@ -12,10 +12,12 @@ NEEDS = {
     "daft": ["daft"],
     "rensa": ["rensa"],
     "gaoya": ["gaoya"],
+    "semhash": ["semhash"],
     "datasketch": ["datasketch"],
     "text-dedup": ["text-dedup"],
     "datatrove": ["datatrove[processing]", "orjson", "spacy"],
     "data-juicer": ["py-data-juicer"],
+    "pyahocorasick": ["pyahocorasick"],
 }
 
 

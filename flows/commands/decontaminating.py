@@ -79,11 +79,12 @@ def decontaminate(recipe: str | None, against: tuple[str, ...], lake: str, as_js
 
 def _merge(rows: list[dict[str, Any]], hits: dict[str, int]) -> dict[str, Any]:
     """Both steps as one: `dropped` is by the source of the prompt, by rule in `stages`."""
-    from flows.commands.stages import merge_rows
     from pipelines.lake.run import merge_counts
 
     return {
-        **merge_rows(rows),
+        **rows[0],
+        **{name: sum(row[name] for row in rows) for name in ("rows_in", "kept")},
+        "seconds": round(sum(row["seconds"] for row in rows), 3),
         "stage": "decontaminate",
         "hits": hits,
         "hits_by_set": merge_counts(row["hits_by_set"] for row in rows),
@@ -112,7 +113,8 @@ def _name_sets(recipe: Recipe, against: tuple[str, ...]) -> Recipe:
     Raises:
         RecipeError: neither names any.
     """
-    from schemas.recipe import DecontaminateSpec, RecipeError
+    from schemas.cleaning import DecontaminateSpec
+    from schemas.recipe import RecipeError
 
     spec = recipe.clean.decontaminate
     if against:

@@ -125,15 +125,19 @@ def release(lake: str, as_json: bool, batch: str, recipe: str | None, approved_b
 @command_options
 @RECIPE
 def status(lake: str, as_json: bool, recipe: str | None) -> None:
-    """Say what waits, what people's minutes bought, and where the next 100 pay most."""
+    """Say what waits, what people's minutes bought, and where the next 100 pay most.
+
+    With --json also how right labels and a small reward model became by the minutes spent.
+    """
     from flows.console import print_json
     from pipelines.label.people.status import describe_status, review_status
     from pipelines.lake.catalogue import open_lake
-    from pipelines.steps import find_review_settings
+    from pipelines.steps import find_label_settings, find_review_settings
 
     with open_lake(lake, create=False) as opened:
         spec, _ = find_review_settings(opened, recipe, lake)
-        found = review_status(opened, spec)
+        label = find_label_settings(opened, recipe, lake) if as_json else None
+        found = review_status(opened, spec, label)
     if as_json:
         print_json(found)
     else:

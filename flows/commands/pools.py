@@ -97,11 +97,17 @@ def _read_recipe(recipe: str | None, near: float | None, against: tuple[str, ...
         return {"similarity": near or 0.8, "against": list(against)}, None, 0
     from pipelines.steps import find_recipe
 
-    parsed, _ = find_recipe(recipe)
+    parsed, base = find_recipe(recipe)
     wanted: dict[str, Any] = {
         "similarity": near or parsed.clean.near_duplicate_similarity,
         "against": list(against),
     }
+    spec = parsed.clean.decontaminate
+    if spec is not None and not against:
+        from pipelines.clean.decontaminate import list_shares
+
+        wanted |= {"against": list(spec.against), "least": list_shares(spec),
+                   "base": str(base) if base else None}  # fmt: skip
     return wanted, parsed.mix, parsed.seed
 
 

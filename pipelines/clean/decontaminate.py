@@ -21,7 +21,8 @@ from pipelines.clean.texts import join_messages
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import Decided, decide_stage, drop_decided, make_scope
 from pipelines.lake.run import Run, StageSummary
-from schemas.recipe import DecontaminateSpec, Recipe
+from schemas.cleaning import DecontaminateSpec
+from schemas.recipe import Recipe
 
 STAGE = "decontaminate"
 OF_RESPONSES = "decontaminate_responses"
@@ -52,7 +53,7 @@ def decontaminate_prompts(
         sets = read_sets(spec, base)
         references = gather_references(sets)
         texts = _list_texts(prompts)
-        hits = find_copies(texts["text"], references, _list_shares(spec))
+        hits = find_copies(texts["text"], references, list_shares(spec))
         if "semantic" in spec.methods:
             hits = pl.concat([hits, _find_semantic(lake, run, spec, texts, references)])
         return _decide(hits, texts, spec, sets, "prompt", dict(_list_sources(prompts)))
@@ -87,7 +88,7 @@ def decontaminate_responses(
     def compute() -> Decided:
         sets = read_sets(spec, base)
         texts = responses.select("prompt_id", item="response_id", text="content")
-        hits = find_copies(texts["text"], gather_references(sets), _list_shares(spec))
+        hits = find_copies(texts["text"], gather_references(sets), list_shares(spec))
         sources = dict(_list_sources(prompts))
         named = {r: sources[p] for p, r, _ in texts.iter_rows()}
         return _decide(hits, texts, spec, sets, "response", named)
@@ -151,7 +152,7 @@ def _configure(spec: DecontaminateSpec, base: Path | None) -> dict[str, Any]:
     sets = read_sets(spec, base)
     config: dict[str, Any] = {
         "sets": sorted([part.name, part.content_hash] for part in sets),
-        "shares": _list_shares(spec),
+        "shares": list_shares(spec),
     }
     if "semantic" in spec.methods:
         from engines.embedder import name_embedder
@@ -160,7 +161,8 @@ def _configure(spec: DecontaminateSpec, base: Path | None) -> dict[str, Any]:
     return config
 
 
-def _list_shares(spec: DecontaminateSpec) -> dict[str, float]:
+def list_shares(spec: DecontaminateSpec) -> dict[str, float]:
+    """The methods that compare words -> the least share of a prompt's n-grams."""
     least = {"exact": 1.0, "13gram": spec.min_share_13gram, "8gram": spec.min_share_8gram}
     return {method: share for method, share in least.items() if method in spec.methods}
 
@@ -217,7 +219,7 @@ def _decide(
     sources: Mapping[str, str],
 ) -> Decided:
     """One decision for each item with a hit: that of its first method, at its highest value."""
-    least = {**_list_shares(spec), "semantic": spec.threshold}
+    least = {**list_shares(spec), "semantic": spec.threshold}
     order = pl.col("method").replace_strict(dict(zip(METHODS, range(len(METHODS)), strict=True)))
     found = hits.with_columns(item=texts["item"].gather(hits["item"])).sort(
         "item", order, -pl.col("value"), "set", "row"

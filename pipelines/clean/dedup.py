@@ -1,8 +1,11 @@
-"""Duplicate prompts: exact after normalisation, and near by MinHash.
+"""Duplicate prompts: exact after normalisation, near by MinHash, and, where a recipe asks for it,
+paraphrases by their vectors.
 
 Two prompts are near-duplicates where the Jaccard similarity of their word 5-grams (words for texts
 of fewer than ten) reaches the recipe's threshold; `kernels/bands.py` says how they are found. A
 prompt with a verifier is only compared exactly: 3 + 4 and 3 + 5 are near, and different tasks.
+Paraphrases are looked for among what is left (see `semantic/prompts.py`), in texts that the
+embedder sees whole.
 
 Of a group one prompt stays, and stands for the others wherever they would matter, as in the split:
 the one that had its split first (one that is examined on before one that is trained on), so that a
@@ -17,6 +20,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from engines.embedder import MINILM, name_embedder
+from pipelines.clean.semantic.prompts import CHECKED, group_reworded
 from pipelines.clean.texts import join_messages
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import Decided, decide_stage, make_scope
@@ -32,14 +37,21 @@ def dedup_prompts(lake: Lake, run: Run, recipe: Recipe, prompts: pl.DataFrame) -
     """Record which prompts repeat another one. One of a group stays (see the module); each dropped
     one names it as `representative`, with a similarity as `value`."""
     similarity = recipe.clean.near_duplicate_similarity
+    paraphrase_similarity = recipe.clean.paraphrase_similarity
 
     def compute() -> Decided:
         settled = lake.query(
             "SELECT prompt_id FROM splits SEMI JOIN wanted USING (prompt_id) "
             "ORDER BY split NOT IN ('test', 'gold-exam'), created_at, prompt_id",
             wanted=prompts.select("prompt_id"),
-        )
-        return Decided(find_duplicates(prompts, similarity, settled["prompt_id"].to_list()))
+        )["prompt_id"].to_list()
+        rows = find_duplicates(prompts, similarity, settled)
+        if paraphrase_similarity is not None:
+            left = prompts.filter(~pl.col("prompt_id").is_in([row["item_id"] for row in rows]))
+            texts = _order_texts(left, settled)
+            found = group_reworded(lake, run, texts, paraphrase_similarity, whole=True)
+            rows += _make_rows("paraphrase", found, paraphrase_similarity)
+        return Decided(rows)
 
     return decide_stage(
         lake,
@@ -53,13 +65,13 @@ def dedup_prompts(lake: Lake, run: Run, recipe: Recipe, prompts: pl.DataFrame) -
 
 def make_dedup_scope(recipe: Recipe, prompts: pl.DataFrame) -> str:
     """The scope of the recipe's prompt dedup over `prompts`."""
-    similarity = recipe.clean.near_duplicate_similarity
-    return make_scope(STAGE, RULES, [similarity], _list_inputs(prompts))
-
-
-def _list_inputs(prompts: pl.DataFrame) -> pl.Series:
-    """What the decision on each prompt depends on: whether it has a verifier is the recipe's."""
-    return prompts.select(pl.format("{}:{}", "prompt_id", pl.col("verifier").is_null())).to_series()
+    config: list[Any] = [recipe.clean.near_duplicate_similarity]
+    parts: list[str | pl.Expr] = ["prompt_id", pl.col("verifier").is_null()]  # the recipe's word
+    if recipe.clean.paraphrase_similarity is not None:
+        config += [recipe.clean.paraphrase_similarity, name_embedder(MINILM)]
+        parts += [pl.col(name).fill_null("") for name in CHECKED if name in prompts.columns]
+    inputs = prompts.select(pl.format(":".join(["{}"] * len(parts)), *parts)).to_series()
+    return make_scope(STAGE, RULES, config, inputs)
 
 
 def keep_distinct(lake: Lake, recipe: Recipe, prompts: pl.DataFrame) -> pl.DataFrame:
@@ -102,16 +114,7 @@ def find_duplicates(
     from pipelines.clean.kernels.exact import find_first
     from pipelines.clean.kernels.words import hash_texts, read_texts
 
-    places = pl.DataFrame(
-        {"prompt_id": settled, "place": range(len(settled))},
-        schema={"prompt_id": pl.String, "place": pl.Int64},
-    )
-    texts = (
-        join_messages(prompts)
-        .select("prompt_id", "verifier", "text")
-        .join(places, on="prompt_id", how="left")
-        .sort("place", "prompt_id", nulls_last=True)
-    )
+    texts = _order_texts(prompts, settled)
     ids = texts["prompt_id"].to_list()
     first = find_first(hash_texts(read_texts(texts["text"])), np.arange(len(ids)))
     rows = [
@@ -121,10 +124,20 @@ def find_duplicates(
     ]
     distinct = pl.Series(first == np.arange(len(ids)), dtype=pl.Boolean)
     near = texts.filter(distinct & texts["verifier"].is_null())
-    for prompt_id, (kept, value) in group_near(near, similarity).items():
-        if kept != prompt_id:
-            rows.append(_make_row(prompt_id, "near_duplicate", kept, value, similarity))
-    return rows
+    return rows + _make_rows("near_duplicate", group_near(near, similarity), similarity)
+
+
+def _order_texts(prompts: pl.DataFrame, settled: Sequence[str]) -> pl.DataFrame:
+    """`prompts` with `text`, in the order of who of a group stays."""
+    places = pl.DataFrame(
+        {"prompt_id": settled, "place": range(len(settled))},
+        schema={"prompt_id": pl.String, "place": pl.Int64},
+    )
+    return (
+        join_messages(prompts)
+        .join(places, on="prompt_id", how="left")
+        .sort("place", "prompt_id", nulls_last=True)
+    )
 
 
 def group_near(texts: pl.DataFrame, similarity: float) -> dict[str, tuple[str, float]]:
@@ -144,17 +157,30 @@ def group_near(texts: pl.DataFrame, similarity: float) -> dict[str, tuple[str, f
     return {prompt_id: (ids[kept], value) for prompt_id, kept, value in rows}
 
 
+def _make_rows(
+    rule: str, groups: Mapping[str, tuple[str, float]], threshold: float
+) -> list[dict[str, Any]]:
+    return [
+        _make_row(prompt_id, rule, kept, value, threshold)
+        for prompt_id, (kept, value) in groups.items()
+        if kept != prompt_id
+    ]
+
+
 def _make_row(
     prompt_id: str, rule: str, kept: str, value: float, threshold: float
 ) -> dict[str, Any]:
-    exact = rule == "exact_duplicate"
-    reason = f"the same prompt as {kept}" if exact else f"close to {kept} ({value:.2f})"
+    near = f"close to {kept} ({value:.2f})"
+    reasons = {
+        "exact_duplicate": f"the same prompt as {kept}",
+        "paraphrase": f"says what {kept} says ({value:.2f})",
+    }
     return {
         "item_id": prompt_id,
         "item_kind": "prompt",
         "action": "drop",
         "rule": rule,
-        "reason": reason,
+        "reason": reasons.get(rule, near),
         "value": value,
         "threshold": threshold,
         "group_id": kept,

@@ -1,8 +1,8 @@
 """How much each pair of a data set counts in training: equal, unless the recipe says by what.
 
-`mix: {weigh: source}` or `category` learns from gold what the labels of each source or category are
-worth (`learned_weights`); `difficulty` and `margin` weigh each pair by itself (`difficulty_weights`).
-Gold pairs themselves count 1 where weights are learned: they are what taught them.
+`mix: {weigh: source}` or `category` learns from gold what the labels of each source or category
+are worth (`learned_weights`); `difficulty` and `margin` weigh each pair by itself
+(`difficulty_weights`). Gold pairs themselves count 1 where weights are learned: they taught them.
 """
 
 from __future__ import annotations
@@ -45,6 +45,9 @@ def weigh_pairs(
     Raises:
         pipelines.clean.learned_weights.TooLittleGold: with how much more is needed.
     """
+
+    if recipe.mix.weigh is None:
+        return StageSummary(STAGE, rows_in=len(pairs), kept=len(pairs))
 
     def compute() -> Decided:
         weights, found = _weigh(lake, run, recipe, pairs, rollouts)
@@ -117,9 +120,7 @@ def _weigh(
     return weights, told
 
 
-def _compare(
-    lake: Lake, run: Run, chosen: list[str], rejected: list[str]
-) -> NDArray[np.float64]:
+def _compare(lake: Lake, run: Run, chosen: list[str], rejected: list[str]) -> NDArray[np.float64]:
     """How alike the responses of each pair are, sentence by sentence."""
     parted = [[split_sentences(text) for text in side] for side in (chosen, rejected)]
     every = list(dict.fromkeys(s for side in parted for text in side for s in text))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from annotators.gold import select_gold, settle_gold
 from annotators.rubrics.evolve import GoldPair
 from annotators.rubrics.gold import collect_gold
 from annotators.rubrics.rubric import EVERY
@@ -20,21 +21,21 @@ STAGE = "evolve"
 
 
 def find_gold(lake: Lake, categories: Sequence[str]) -> list[GoldPair]:
-    """The pairs of these categories (`*`: of any) on which a person, or whoever is flagged gold,
-    has an opinion. Of somebody's revisions the latest counts, of a pool's editions the newest."""
+    """The pairs of these categories (`*`: of any) that have gold (`annotators.gold`). Of somebody's
+    revisions the latest counts, of a pool's editions the newest."""
     said = lake.query(
         "FROM judgments WHERE criterion IS NULL AND response_b IS NOT NULL "
         "AND (kind = 'human' OR gold)"
     )
     pools = lake.query("SELECT DISTINCT source FROM imports")["source"].to_list()
-    latest = keep_counted(drop_superseded(lake, said, pools)).filter("valid")
+    gold = settle_gold(select_gold(keep_counted(drop_superseded(lake, said, pools))))
     found = lake.query(
-        "SELECT j.prompt_id, j.response_a, j.response_b, j.p_a, j.gold, p.messages, p.category, "
-        "p.answer, a.content AS content_a, b.content AS content_b FROM latest j "
-        "JOIN prompts p USING (prompt_id) JOIN responses a ON a.response_id = j.response_a "
-        "JOIN responses b ON b.response_id = j.response_b "
-        "ORDER BY j.response_a, j.response_b, j.judgment_id",
-        latest=latest,
+        "SELECT g.prompt_id, g.response_a, g.response_b, g.p_a, p.messages, p.category, "
+        "p.answer, a.content AS content_a, b.content AS content_b FROM gold g "
+        "JOIN prompts p USING (prompt_id) JOIN responses a ON a.response_id = g.response_a "
+        "JOIN responses b ON b.response_id = g.response_b "
+        "ORDER BY g.response_a, g.response_b",
+        gold=gold,
     )
     if EVERY not in categories:
         found = found.filter(pl.col("category").is_in(list(categories)))

@@ -10,9 +10,9 @@ that a model asked in three ways does not outvote another: self-consistency with
 a merge across models (Skywork-Reward-V2, 2507.01352, section 3; its code is not public, this is a
 re-implementation). Ties are a class of their own.
 
-What a recorder vouches for, and what our own people say, is gold here: it decides its pair, or
-(with `dawid_skene`) what our people say is one more voice that learns from the others. What nobody
-but an imported pool says stays a candidate, whatever the jury makes of it.
+What a recorder vouches for, and what our own people say, is gold here (`annotators.gold`): it
+decides its pair, or (with `dawid_skene`) what our people say is one more voice that learns from the
+others. What nobody but an imported pool says stays a candidate, whatever the jury makes of it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from annotators.consensus import (
     vote_majority,
     vote_weighted,
 )
+from annotators.gold import GOLD, HUMAN, P_OF_LABEL, keep_leading
 from annotators.votes import call_label, count_labels, lead_label
+from pipelines.label.people.counting import PEOPLE
 from pipelines.label.policies import (
     DIGITS,
     LABEL_SCHEMA,
@@ -47,8 +49,8 @@ def dawid_skene(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) 
     how much people are needed.
     """
     opinions = _collect(pairs, judgments)
-    gold = opinions.filter(pl.col("voice") == "gold")
-    votes = _make_votes(opinions.filter(pl.col("voice") != "gold"))
+    gold = opinions.filter(pl.col("voice") == GOLD)
+    votes = _make_votes(opinions.filter(pl.col("voice") != GOLD))
     found = fit_consensus(votes, _settle(gold)).items
     return _conclude(pairs, opinions, found, threshold, gold)
 
@@ -57,9 +59,8 @@ def gold_first(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) -
     """People and recorded gold decide their pairs and teach the weights; the posterior of Dawid
     and Skene over all others decides the rest."""
     opinions = _collect(pairs, judgments)
-    is_gold = pl.col("voice").is_in(["gold", "human"])
-    gold = opinions.filter(is_gold)
-    found = fit_consensus(_make_votes(opinions.filter(~is_gold)), _settle(gold)).items
+    gold = _take_gold(opinions)
+    found = fit_consensus(_make_votes(_leave_gold(opinions)), _settle(gold)).items
     return _conclude(pairs, opinions, found, threshold, gold)
 
 
@@ -68,9 +69,8 @@ def weighted_vote(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float
     as gold), or, where that says nothing of any of them, on the majority. A voice that nothing
     measures weighs as one that is right 0.7 of the time."""
     opinions = _collect(pairs, judgments)
-    is_gold = pl.col("voice").is_in(["gold", "human"])
-    gold = opinions.filter(is_gold)
-    votes = _make_votes(opinions.filter(~is_gold))
+    gold = _take_gold(opinions)
+    votes = _make_votes(_leave_gold(opinions))
     found = vote_weighted(votes, measure_accuracies(votes, _settle(gold)))
     return _conclude(pairs, opinions, found, threshold, gold)
 
@@ -105,7 +105,7 @@ def unanimous(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) ->
             entropy=pl.when(tie).then(0.0).otherwise(measure_entropy(pl.col("p"))),
         )
     )
-    gold = opinions.filter(pl.col("voice").is_in(["gold", "human"]))
+    gold = _take_gold(opinions)
     return _conclude(pairs, opinions, agreed, threshold, gold)
 
 
@@ -150,6 +150,15 @@ def _make_votes(opinions: pl.DataFrame) -> pl.DataFrame:
     return opinions.select("label", item="pair_id", annotator="speaker")
 
 
+def _take_gold(opinions: pl.DataFrame) -> pl.DataFrame:
+    """What is gold of each pair, as `annotators.gold` ranks it."""
+    return keep_leading(opinions.filter(pl.col("voice").is_in([GOLD, HUMAN])), "pair_id")
+
+
+def _leave_gold(opinions: pl.DataFrame) -> pl.DataFrame:
+    return opinions.filter(~pl.col("voice").is_in([GOLD, HUMAN]))
+
+
 def _settle(gold: pl.DataFrame) -> pl.DataFrame:
     """The majority of gold: item, label."""
     return vote_majority(_make_votes(gold)).select("item", "label")
@@ -165,14 +174,12 @@ def _conclude(
     """Labels from posteriors (item, p_a, p_b, p_tie, entropy) and the pairs that gold settles."""
     settled = _settle(gold).select(
         "item",
-        gold_p=pl.col("label").replace_strict(
-            {"a": 1.0, "tie": 0.5, "b": 0.0}, return_dtype=pl.Float64
-        ),
+        gold_p=pl.col("label").replace_strict(P_OF_LABEL, return_dtype=pl.Float64),
     )
     tier = gold.group_by(item="pair_id").agg(
-        gold_voice=pl.when((pl.col("voice") == "gold").any())
-        .then(pl.lit("gold"))
-        .otherwise(pl.lit("human")),
+        gold_voice=pl.when(pl.col("speaker").str.starts_with(PEOPLE).all())
+        .then(pl.lit(HUMAN))
+        .otherwise(pl.col("voice").first()),
         gold_annotators=_list_annotators(),
     )
     heard = opinions.group_by(item="pair_id").agg(

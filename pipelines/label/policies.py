@@ -32,13 +32,16 @@ from collections.abc import Callable
 
 import polars as pl
 
+from annotators.gold import OF_POOL as PEOPLE_OF_POOL
+from annotators.gold import tell_voice
+
 Policy = Callable[[pl.DataFrame, pl.DataFrame, float], pl.DataFrame]
 
 TIER = {
     "gold": "gold", "human": "gold", "verifier": "silver", "llm": "silver", "import": "candidate",
 }  # fmt: skip
 OF_POOL = {
-    "human": "people_of_pool", "import": "label_of_pool", "llm": "judges_of_pool",
+    "human": PEOPLE_OF_POOL, "import": "label_of_pool", "llm": "judges_of_pool",
     "reward_model": "judges_of_pool", "verifier": "judges_of_pool",
 }  # fmt: skip
 UNSURE = ("llm", "judges_of_pool")  # whose word needs the threshold
@@ -211,7 +214,7 @@ def collect_pairwise(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFra
     pool_voice = pl.col("kind").replace_strict(OF_POOL, default=None, return_dtype=pl.String)
     return pairs.join(per_annotator, on=["response_a", "response_b"]).select(
         "pair_id",
-        voice=pl.when("gold").then(pl.lit("gold")).when(of_pool).then(pool_voice).otherwise("kind"),
+        voice=pl.coalesce(tell_voice(), pl.when(of_pool).then(pool_voice).otherwise("kind")),
         annotator="annotator",
         model="model",
         p_a="p_a",

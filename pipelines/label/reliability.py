@@ -1,9 +1,7 @@
 """Measuring every annotator of a lake against gold, and keeping the cards.
 
-Gold is what is recorded as such and what our own people say; where a lake has neither, what the
-people of its imported pools say. Of several voices on a pair the majority counts, a draw is a tie.
-An annotator whose own word is part of gold is measured against what the others say, for agreeing
-with oneself proves nothing.
+What gold is, `annotators.gold` says. An annotator whose own word is part of gold is measured
+against what the others say, for agreeing with oneself proves nothing.
 
 What has been revised since does not count: a person's earlier word, an older edition of a pool, a
 ranking of the same prompt before its newest, a call that failed and was made again.
@@ -21,7 +19,7 @@ import polars as pl
 
 from annotators.agreement import NAMES
 from annotators.calibration import fit_isotonic, fit_platt, mirror_pairs
-from annotators.consensus import vote_majority
+from annotators.gold import HUMAN, select_gold, settle_gold, tell_voice
 from annotators.planning import Plan, make_plans
 from annotators.ranking.conclusions import count_costs, count_groups, keep_newest, list_cycles
 from annotators.reliability import (
@@ -33,7 +31,7 @@ from annotators.reliability import (
 from annotators.rubrics.policy import tabulate_policies
 from annotators.rubrics.taxonomy import count_failures
 from annotators.signals.compare import compare_scores
-from annotators.votes import PAIR, average_opinions, make_votes, select_opinions
+from annotators.votes import PAIR, average_opinions, select_opinions
 from pipelines.label.people.counting import keep_counted
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.editions import drop_superseded
@@ -41,7 +39,6 @@ from pipelines.lake.run import Run
 from schemas.errors import AssayError
 
 STAGE = "reliability"
-P_OF_LABEL = {"a": 1.0, "tie": 0.5, "b": 0.0}
 LEAST_TO_CALIBRATE = 20
 
 
@@ -139,7 +136,8 @@ def measure_annotators(
         others = _settle(voices.filter(pl.col("annotator") != name), categories)
         own = make_cards(judgments.filter(pl.col("annotator") == name), others, lengths)
         cards = pl.concat([cards.filter(pl.col("annotator") != name), own])
-    machines = judgments.filter(~pl.col("annotator").is_in(sources))
+    asked = (tell_voice() == HUMAN).fill_null(False)
+    machines = judgments.filter(~pl.col("annotator").is_in(sources) & ~asked)
     return Reliability(
         cards=cards.sort("annotator"),
         curves=tabulate_calibration(machines, gold),
@@ -236,23 +234,13 @@ def _find_gold_voices(judgments: pl.DataFrame, gold_from: Sequence[str]) -> pl.D
                 f"{', '.join(sorted(known)) or 'nobody'}"
             )
         return pairwise.filter(pl.col("annotator").is_in(list(gold_from)))
-    human = pl.col("kind") == "human"
-    ours = pairwise.filter(
-        pl.col("gold") | (human & ~pl.col("annotator").str.starts_with("import:"))
-    )
-    return ours if len(ours) else pairwise.filter(human)
+    return select_gold(pairwise)
 
 
 def _settle(voices: pl.DataFrame, categories: pl.DataFrame) -> pl.DataFrame:
-    """The majority on each pair: response_a, response_b, p_a, category."""
-    pairs = voices.select(
-        *PAIR, "prompt_id", item=pl.concat_str("response_a", pl.lit("|"), "response_b")
-    ).unique("item")
-    said = vote_majority(make_votes(voices)).select(
-        "item", p_a=pl.col("label").replace_strict(P_OF_LABEL, return_dtype=pl.Float64)
-    )
+    """What they say of each pair: response_a, response_b, p_a, category."""
     return (
-        pairs.join(said, on="item")
+        settle_gold(voices)
         .join(categories, on="prompt_id", how="left")
         .select(*PAIR, "p_a", "category")
         .sort(PAIR)

@@ -12,6 +12,7 @@ import yaml
 from annotators.templates import hash_templates
 from pipelines.lake.catalogue import Lake
 from pipelines.ship.publish import Published
+from pipelines.ship.tastes import describe_prototypes
 from schemas.part import EMBEDDED
 
 POLICY_TEXT = {
@@ -43,6 +44,22 @@ ORDERS_TEXT = {
     "ba": "one order (the larger response id first)",
     "random": "one order (by the hash of the pair)",
 }
+
+
+JUDGED = """
+WITH voices AS (
+    SELECT annotator, bool_or(kind = 'human') AS person,
+        bool_or(kind IN ('llm', 'reward_model')) AS model
+    FROM judgments GROUP BY annotator
+), labels AS (
+    SELECT pair_id, coalesce(bool_or(person), false) AS by_people,
+        coalesce(bool_or(model), decided_by = 'llm') AS by_model
+    FROM (SELECT pair_id, decided_by, unnest(annotators) AS annotator FROM version_pairs
+        WHERE name = ? AND version = ? AND decided_by IN ('llm', 'consensus'))
+    LEFT JOIN voices USING (annotator) GROUP BY pair_id, decided_by
+)
+SELECT count_if(by_model AND NOT by_people), count_if(by_model AND by_people) FROM labels
+"""
 
 
 def write_card(lake: Lake, version: Published, *, hub: bool = False) -> str:
@@ -82,6 +99,7 @@ def write_card(lake: Lake, version: Published, *, hub: bool = False) -> str:
         _table("split (by prompt cluster)", metrics.get("splits", {})),
         "## Who labelled it",
         f"Label policy `{row['policy']}`: {POLICY_TEXT[row['policy']]}.",
+        _describe_prototype(lake, version),
         _table("decided by", metrics.get("decided_by", {})),
         _table("tier", metrics.get("tiers", {})),
         _describe_judges(lake, version),
@@ -93,7 +111,9 @@ def write_card(lake: Lake, version: Published, *, hub: bool = False) -> str:
         "## Licences",
         "\n".join(f"- {licence}" for licence in row["licences"]),
         "## Known limits",
-        "\n".join(f"- {limit}" for limit in _list_limits(recipe, metrics)),
+        "\n".join(
+            f"- {limit}" for limit in _list_limits(recipe, metrics, _count_judged(lake, version))
+        ),
         "## How to reproduce",
         f"Recipe hash `{row['recipe_hash']}`, lake snapshot {version.snapshot}. Save the recipe "
         "below as `recipe.yaml` and run `assay run recipe.yaml`.",
@@ -143,6 +163,22 @@ def _describe_judges(lake: Lake, version: Published) -> str:
     return "\n".join(["Judges:", *lines])
 
 
+def _describe_prototype(lake: Lake, version: Published) -> str:
+    """Whose labels these are, where they are one prototype's."""
+    told = describe_prototypes(lake, version)
+    if told is None or told["of"] is None:
+        return ""
+    card = next(card for card in told["cards"] if card["prototype"] == told["of"])
+    return (
+        f"What neither a verifier nor recorded gold decides has the label of `{told['of']}`: "
+        f"{card['annotators']} of {told['people']} people who differ from the others for good. On "
+        f"pairs held out it says what they say {card['accuracy']:.1%} of the time (95 % "
+        f"{card['accuracy_low']:.1%} to {card['accuracy_high']:.1%}), one model for everybody "
+        f"{card['pool_accuracy']:.1%}. In the rows, `p_prototype` and `p_pool` are the chance that "
+        "one of them, and that anybody, prefers the chosen response."
+    )
+
+
 def _describe_specification(specification: Mapping[str, Any]) -> str:
     """A judge's settings as it was asked; its templates by their hash, for they are long."""
     told = [
@@ -160,15 +196,26 @@ def _describe_specification(specification: Mapping[str, Any]) -> str:
     return ", ".join(told) or "settings not recorded"
 
 
-def _list_limits(recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
+def _count_judged(lake: Lake, version: Published) -> tuple[int, int]:
+    """The pairs whose label a judge or a jury gave, in which a model had a say: those without a
+    word of people, and those that weigh people and models together."""
+    row = lake.query(JUDGED, [version.name, version.version]).row(0)
+    return row[0], row[1]
+
+
+def _list_limits(
+    recipe: Mapping[str, Any], metrics: Mapping[str, Any], judged_pairs: tuple[int, int]
+) -> list[str]:
+    """Args:
+    judged_pairs: of `_count_judged`.
+    """
     limits = []
     share = metrics.get("reference_share", 0.0)
     if share:
         limits.append(
             f"{share:.0%} of the chosen responses are the task's reference answer, not a model's."
         )
-    decided = metrics.get("decided_by", {})
-    judged = decided.get("llm", 0) + decided.get("consensus", 0)
+    judged, weighed = judged_pairs
     if judged and is_judged_by_embedded(recipe):
         limits.append(
             f"{judged} of the labels come from the embedded 135M model. It exercises the "
@@ -176,6 +223,8 @@ def _list_limits(recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[
         )
     elif judged:
         limits.append(f"{judged} of the labels come from a model's judgment, checked by nobody.")
+    if weighed:
+        limits.append(f"{weighed} of the labels weigh people's word and a model's together.")
     if metrics.get("tiers", {}).get("candidate"):
         limits.append("Candidate rows carry an imported label that was not measured here.")
     limits.append("Near-duplicates are found by MinHash on words; paraphrases may remain.")

@@ -147,9 +147,8 @@ def _find_undecided(lake: Lake, view: View) -> list[str]:
 def make_content(view: View) -> pl.DataFrame:
     """The rows that a version freezes, sorted by pair_id, each key checked."""
     content = (
-        view.matched.with_columns(weight=pl.lit(1.0))
-        .select(CONTENT)
-        .with_columns(pl.col("probability", "margin", "agreement").round(9))
+        view.weighted.select(CONTENT)
+        .with_columns(pl.col("probability", "margin", "agreement", "weight").round(9))
         .sort("pair_id")
     )
     if content["pair_id"].n_unique() != len(content):

@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
-from annotators.people.agreement import measure_alpha
-from annotators.people.annotations import take_latest
-from annotators.people.minutes import trace_curve
-from pipelines.label.people.assessing import COMPARED, find_batched, list_annotations
+from annotators.people.minutes import sum_minutes, trace_curve
+from pipelines.label.people.assessing import find_batched
 from pipelines.label.people.counting import PEOPLE
+from pipelines.label.people.learning import trace_learning
+from pipelines.label.people.ledger import find_kept, keep_ledger, list_spent, time_gold
 from pipelines.label.people.releasing import measure_gates
 from pipelines.label.people.resolving import find_below
 from pipelines.label.people.reviews import find_reviews
-from pipelines.label.people.status import keep_ledger, list_batches, list_timed
+from pipelines.label.people.status import list_batches
 from pipelines.lake.catalogue import Lake, PastLake
+from pipelines.ship.people_pages import measure_agreement, weigh_voices
 from pipelines.ship.publish import Published
-from schemas.recipe import ReviewSpec
+from schemas.part import Part
+from schemas.recipe import LabelSpec, ReviewSpec
 
 POINTS_AT_MOST = 400
 Row = dict[str, Any]
+P = TypeVar("P", bound=Part)
 
 HAS_BATCHES = """
 SELECT 1 FROM duckdb_tables()
@@ -57,34 +60,41 @@ ORDER BY version
 """
 
 
-def describe_people(lake: Lake, version: Published, review: Row) -> Row | None:
+def describe_people(lake: Lake, version: Published, recipe: Row) -> Row | None:
     """The facts of the section "People", for its template; None where nobody had been asked.
 
     Args:
-        review: the `review` of the version's recipe, whose bars the batches are held to that are
-            not released; what it does not name is as `schemas.recipe.ReviewSpec` has it.
+        recipe: of the version. Batches that are not released are held to the bars of its `review`,
+            and the curves are of the policy of its `label`; what it does not name is as
+            `schemas.recipe` has it.
 
     Returns:
         bar: the accuracy on hidden gold that a batch must show.
         batches: those of the whole lake in their order, with a `number`: batch_id, title, question,
-            overlap, items, gold_tasks, tasks, answered, people, alpha
-            (`annotators.people.agreement.Alpha` as a dictionary, None of answers that are no
-            votes), gates (`annotators.people.gates.Gate` likewise), failed (names of gates),
-            approved_by (names), gold, discarded, waiting (items), in_version (its pairs that have
-            the label it gave them).
+            overlap, items, gold_tasks, tasks, answered, people, alpha, ordinal and kappas (see
+            `pipelines.ship.people_pages.measure_agreement`), gates
+            (`annotators.people.gates.Gate` as dictionaries), failed (names of gates), approved_by
+            (names), gold, discarded, waiting (items), in_version (its pairs that have the label
+            it gave them).
         people: a row a batch (`number`) and person: the figures of
             `annotators.people.standing.measure_standing`, and aside.
-        apart: the questions that were answered and whose answers are no votes, so that nobody is
-            held against another.
-        ledger: see `pipelines.label.people.status.keep_ledger`, with a `number` by batch.
-        curve: minutes, gold: the pairs released as gold whose answers were all given in as many of
+        persons: a row a person: annotator, standings (its rows of `people`), kappas (one a batch
+            and other person: number, other, kappa, n), minutes and the parts of it (see
+            `annotators.people.minutes.sum_minutes`).
+        voices: see `pipelines.ship.people_pages.weigh_voices`.
+        ledger: see `pipelines.label.people.ledger.keep_ledger`, with a `number` by batch (0 before
+            there were any); its kept pairs are those of this version.
+        curve: minutes, gold: the labels released as gold whose answers were all given in as many of
             people's minutes, summed in the order of the answers.
+        learning: see `pipelines.label.people.learning.trace_learning`; and rows: minutes, gold,
+            labels and model (the point of each curve, or None).
         exams: what `annotators.people.minutes.trace_curve` says of the newest exams of the versions
             up to this one, with their `version`; none where fewer than two are alike.
     """
     if lake.query("FROM batches LIMIT 1").is_empty():
         return None
-    spec = _read_spec(review)
+    spec = _read_part(ReviewSpec, recipe.get("review") or {})
+    label = _read_part(LabelSpec, recipe.get("label") or {})
     used = dict(lake.query(USED, [version.name, version.version, PEOPLE]).iter_rows())
     with lake.look_back(version.snapshot) as past:
         if not _has_batches(past):
@@ -92,58 +102,53 @@ def describe_people(lake: Lake, version: Published, review: Row) -> Row | None:
         answers = find_batched(past)
         batches = _describe_batches(past, answers, spec, used)
         numbers = {row["batch_id"]: row["number"] for row in batches}
-        ledger = keep_ledger(past)
-        released = past.query("SELECT batch_id AS batch, pair_id FROM releases "
-                              "WHERE outcome = 'gold'")  # fmt: skip
+        ledger = keep_ledger(past, find_kept(lake, (version.name, version.version)))
+        spent = list_spent(past)
+        curve = trace_gold(spent, time_gold(past, spent))
         people = _describe_people(past, answers, numbers)
-    by_batch = [{"number": numbers[row["batch"]], **row} for row in ledger["by_batch"]]
+        learning = trace_learning(past, label.policy, label.threshold)
+        voices = weigh_voices(past, answers)
+    by_batch = [{"number": numbers.get(row["batch"], 0), **row} for row in ledger["by_batch"]]
     return {
         "bar": spec.min_gold_accuracy,
         "batches": batches,
         "people": people,
-        "apart": sorted(set(answers["question"].drop_nulls()) - set(COMPARED)),
+        "persons": _gather_persons(people, batches, spent),
+        "voices": voices,
         "ledger": {
-            "all": ledger["all"],
+            **ledger,
             "by_batch": sorted(by_batch, key=lambda row: row["number"]),
         },
-        "curve": trace_gold(list_timed(answers), released).to_dicts(),
+        "curve": curve.to_dicts(),
+        "learning": {**learning, "rows": _join_curves(learning)},
         "exams": _trace_exams(lake, version),
     }
 
 
-def trace_gold(said: pl.DataFrame, released: pl.DataFrame) -> pl.DataFrame:
-    """minutes, gold: how many pairs had all the answers that made them gold, after how many minutes
-    of people's time; at most about `POINTS_AT_MOST` points.
+def trace_gold(spent: pl.DataFrame, timed: pl.DataFrame) -> pl.DataFrame:
+    """minutes, gold: how many labels had all the answers that made them gold, after how many
+    minutes of people's time; at most about `POINTS_AT_MOST` points.
 
     Args:
-        said: of `pipelines.label.people.status.list_timed`.
-        released: batch, pair_id of the gold.
+        spent, timed: of `pipelines.label.people.ledger.list_spent` and `time_gold`.
     """
-    order = ["updated_at", "review_id", "annotator", "item"]
-    spent = said.sort(order, nulls_last=False).with_columns(
-        place=pl.int_range(pl.len()), minutes=pl.col("seconds").fill_null(0).cum_sum() / 60
-    )
-    done = (
-        spent.filter(pl.col("set_aside").is_null())
-        .join(released.unique(), on=["batch", "pair_id"])
-        .group_by("batch", "pair_id")
-        .agg(pl.col("place").max())
-        .group_by("pair_id")
-        .agg(pl.col("place").min())
-    )
-    made = done.group_by("place").agg(made=pl.len().cast(pl.Int64))
-    points = spent.join(made, on="place", how="left", maintain_order="left").select(
-        "minutes", gold=pl.col("made").fill_null(0).cum_sum()
-    )
-    start = pl.DataFrame({"minutes": [0.0], "gold": [0]}, schema=points.schema)
-    points = pl.concat([start, points]) if len(points) else points
+    total = (spent["seconds"].sum() or 0.0) / 60
+    made = timed.group_by("minutes").agg(made=pl.len().cast(pl.Int64)).sort("minutes")
+    points = made.select("minutes", gold=pl.col("made").cum_sum())
+    if spent.is_empty():
+        return points
+    ends = [
+        pl.DataFrame(rows, schema=points.schema, orient="row")
+        for rows in ([(0.0, 0)], [(total, len(timed))])
+    ]
+    points = pl.concat([ends[0], points, ends[1]])
     every = max(1, len(points) // POINTS_AT_MOST)
     return pl.concat([points[:-1].gather_every(every), points[-1:]])
 
 
-def _read_spec(review: Row) -> ReviewSpec:
+def _read_part(part: type[P], said: Row) -> P:
     """The settings that this program still knows: a version keeps the recipe it was made with."""
-    return ReviewSpec(**{key: review[key] for key in ReviewSpec.model_fields if key in review})
+    return part(**{key: said[key] for key in part.model_fields if key in said})
 
 
 def _has_batches(past: PastLake) -> bool:
@@ -171,7 +176,7 @@ def _describe_batches(
                 "items": batch["reviews"],
                 "gold_tasks": batch["gold"],
                 "people": mine["annotator"].n_unique(),
-                "alpha": _measure_alpha(mine) if batch["question"] in COMPARED else None,
+                **measure_agreement(mine, batch["question"]),
                 "gates": gates,
                 "failed": [gate["name"] for gate in gates if not gate["passed"]],
                 "approved_by": release["approved_by"] if release else [],
@@ -180,12 +185,6 @@ def _describe_batches(
             }
         )
     return rows
-
-
-def _measure_alpha(answers: pl.DataFrame) -> Row:
-    """Of the answers that the gates count (`releasing.measure_gates`)."""
-    counted = pl.col("set_aside").is_null() & (pl.col("role") != "adjudication")
-    return asdict(measure_alpha(take_latest(list_annotations(answers).filter(counted))))
 
 
 def _describe_people(past: PastLake, answers: pl.DataFrame, numbers: dict[str, int]) -> list[Row]:
@@ -199,6 +198,36 @@ def _describe_people(past: PastLake, answers: pl.DataFrame, numbers: dict[str, i
     return sorted(rows, key=lambda row: (row["number"], row["annotator"]))
 
 
+def _gather_persons(people: list[Row], batches: list[Row], spent: pl.DataFrame) -> list[Row]:
+    times = {row["annotator"]: row for row in sum_minutes(spent, ("annotator",)).to_dicts()}
+    rows = []
+    for name in sorted({row["annotator"] for row in people}):
+        kappas = [
+            {"number": batch["number"], "kappa": row["kappa"], "n": row["n"],
+             "other": row["other"] if row["one"] == name else row["one"]}
+            for batch in batches
+            for row in batch["kappas"]
+            if name in (row["one"], row["other"])
+        ]  # fmt: skip
+        standings = [row for row in people if row["annotator"] == name]
+        rows.append({**times[name], "standings": standings, "kappas": kappas})
+    return rows
+
+
+def _join_curves(learning: Row) -> list[Row]:
+    points: dict[float, Row] = {}
+    for name in ("labels", "model"):
+        for point in learning[name]:
+            blank = {"minutes": point["minutes"], "gold": point["gold"]}
+            blank |= {"labels": None, "model": None}
+            points.setdefault(point["minutes"], blank)[name] = point
+    return [points[minutes] for minutes in sorted(points)]
+
+
+def _sum_minutes(past: PastLake) -> float:
+    return float(list_spent(past)["seconds"].sum() or 0.0) / 60
+
+
 def _trace_exams(lake: Lake, version: Published) -> list[Row]:
     """Only exams that go by the name of the newest say the same."""
     exams = lake.query(EXAMINED, [version.name, version.version]).to_dicts()
@@ -207,8 +236,7 @@ def _trace_exams(lake: Lake, version: Published) -> list[Row]:
         return []
     for exam in alike:
         with lake.look_back(exam["snapshot"]) as past:
-            total = keep_ledger(past)["all"] if _has_batches(past) else None
-        exam["minutes"] = (total or {}).get("minutes") or 0.0
+            exam["minutes"] = _sum_minutes(past) if _has_batches(past) else 0.0
     alike.sort(key=lambda exam: (exam["minutes"], exam["version"]))
     points = pl.DataFrame(alike).select("minutes", "n", accuracy="score")
     curve = trace_curve(points).to_dicts()

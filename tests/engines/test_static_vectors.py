@@ -31,25 +31,12 @@ def test_texts_are_unit_vectors_in_their_order_whatever_the_blocks(
 
 
 def test_what_all_references_share_brings_nobody_near() -> None:
-    nouns = [
-        "apple",
-        "egg",
-        "train",
-        "river",
-        "teacher",
-        "shirt",
-        "coin",
-        "garden",
-        "bottle",
-        "window",
-        "song",
-        "doctor",
-    ]
+    nouns = ("apple", "egg", "train", "river", "teacher", "shirt", "coin", "garden", "song", "hat")
     known = [f"How many {n}s does Anna have in her {m}?" for n in nouns for m in nouns if n != m]
     static = fit_static(known)
-    apple, egg = static.embed([known[0], known[11]])
+    apple, egg = static.embed([known[0], known[9]])
     shared, near = static.embed(["How many does Anna have in her?", "An apple for the egg."])
-    assert near @ apple > 0.5 > shared @ apple
+    assert near @ apple > 0.1 > shared @ apple
     assert near @ egg > shared @ egg
 
 

@@ -14,9 +14,12 @@ import polars as pl
 
 from annotators.people.standing import measure_standing
 from annotators.votes import call_label
-from pipelines.label.people.planning import choose_left, name_people
+from pipelines.label.people.golds import read_truth
+from pipelines.label.people.markings import compare_marks, find_strays
+from pipelines.label.people.planning import name_people
 from pipelines.label.people.resolving import find_answers, find_below
 from pipelines.label.people.reviews import find_reviews
+from pipelines.label.people.targets import choose_left
 from pipelines.label.reliability import clean_numbers
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run
@@ -26,13 +29,7 @@ from schemas.recipe import ReviewSpec
 STAGE = "review_assess"
 Row = dict[str, Any]
 
-SAID = {
-    "item": pl.String, "annotator": pl.String, "batch": pl.String, "label": pl.String,
-    "strength": pl.Int64, "seconds": pl.Float64, "updated_at": pl.Datetime("us", "UTC"),
-    "role": pl.String, "review_id": pl.String, "pair_id": pl.String, "set_aside": pl.String,
-}  # fmt: skip
 DECIDING = ("correct", "spans", "first_wrong_step")  # the criteria that are a question's answer
-COMPARED = ("preference", "ranking", "correctness")  # the questions whose answers are votes
 
 
 def assess_batches(
@@ -74,24 +71,36 @@ def find_batched(lake: Lake, batches: Sequence[str] | None = None) -> pl.DataFra
 
 
 def list_annotations(answers: pl.DataFrame) -> pl.DataFrame:
-    """Answers as `annotators.people.annotations` takes them, with `set_aside` and what they answer.
+    """Answers as `annotators.people.annotations` takes them (with `labels=None`), with `set_aside`
+    and what they answer.
 
-    One row an answer that was given to one of `COMPARED`, those of a ranking for each two of its
-    responses; of correctness `a` means correct and `b` incorrect.
+    One row an answer; those of a ranking for each two of its responses. The label of a preference
+    and a ranking is `a`, `b` or `tie`; of correctness `a` (correct) or `b`; of the first wrong step
+    its index, -1 where all are right; of spans `none`, `errors`, or `elsewhere`: on hidden gold, of
+    errors that are not those marked there (`annotators.people.spans.match_spans`).
     """
-    overall = pl.col("criterion").is_null() | (pl.col("criterion") == "correct")
-    said = answers.filter(
-        overall
-        & pl.col("question").is_in(COMPARED)
-        & (pl.col("set_aside") != "skipped").fill_null(True)
-    )
+    overall = pl.col("criterion").is_null() | pl.col("criterion").is_in(DECIDING)
+    said = answers.filter(overall & (pl.col("set_aside") != "skipped").fill_null(True))
     strength = pl.col("detail").str.json_path_match("$.strength").cast(pl.Int64)
-    is_ranked = pl.col("question") == "ranking"
-    label = call_label(pl.coalesce("p_a", "score"))
+    question = pl.col("question").fill_null("preference")
+    value = pl.coalesce("p_a", "score")
+    label = (
+        pl.when(question == "first_wrong_step")
+        .then(value.cast(pl.Int64).cast(pl.String))
+        .when((question == "spans") & (value == 0))
+        .then(pl.lit("none"))
+        .when((question == "spans") & pl.col("annotation").is_in(find_strays(answers)))
+        .then(pl.lit("elsewhere"))
+        .when((question == "spans") & (value > 0))
+        .then(pl.lit("errors"))
+        .otherwise(call_label(value))
+    )
     return said.select(
-        item=pl.when(is_ranked)
+        item=pl.when(question == "ranking")
         .then(pl.concat_str("response_a", pl.lit("|"), "response_b", ignore_nulls=True))
-        .otherwise("pair_id"),
+        .when(question == "preference")
+        .then("pair_id")
+        .otherwise(pl.concat_str(question, pl.lit(":"), "pair_id")),
         annotator="annotator",
         batch="batch",
         label=label,
@@ -102,34 +111,44 @@ def list_annotations(answers: pl.DataFrame) -> pl.DataFrame:
         review_id="review_id",
         pair_id="pair_id",
         set_aside="set_aside",
+        question=question,
+        annotation="annotation",
         why="why",
     )
 
 
 def list_truths(annotations: pl.DataFrame) -> pl.DataFrame:
-    """item, label: what was known of the hidden gold when it was sent."""
-    truth = pl.col("why").str.json_path_match("$.truth")
-    return (
-        annotations.filter(pl.col("role") == "gold")
-        .select("item", label=truth)
-        .drop_nulls()
-        .unique("item")
-        .sort("item")
-    )
+    """item, label: what was known of the hidden gold of a batch when it was sent."""
+    truth = pl.col("why").str.json_path_match("$.truth").alias("truth")
+    shown = annotations.filter(pl.col("role") == "gold").select("item", "question", truth)
+    known = [
+        (item, read_truth(truth, item, question))
+        for item, question, truth in shown.drop_nulls().unique("item").sort("item").iter_rows()
+    ]
+    return pl.DataFrame(
+        known, schema={"item": pl.String, "label": pl.String}, orient="row"
+    ).drop_nulls()
 
 
 def judge_items(answers: pl.DataFrame) -> pl.DataFrame:
     """What people together say of each item of work: batch, pair_id, and of each of its targets
     (response_a, response_b, criterion) the value (p_a, or a score), share, n and voters.
 
-    More than half of those whose answer counts must say the same; value is null where they do not,
+    More than half of those whose answer counts must say the same (of spans, mark the same
+    characters: `pipelines.label.people.markings`); value is null where they do not,
     or where they say that it cannot be decided. `by` is `adjudication` where there is one that
     counts, which then decides alone.
     """
     main = pl.col("criterion").is_null() | pl.col("criterion").is_in(DECIDING)
-    counted = answers.filter(pl.col("set_aside").is_null() & main).with_columns(
-        value=pl.coalesce("p_a", "score")
-    )
+    standing = answers.filter(pl.col("set_aside").is_null())
+    marked = compare_marks(standing).rename({"value": "stretches"})
+    is_marked = pl.col("criterion") == "spans"
+    counted = (
+        standing.filter(main)
+        .join(marked, on="annotation", how="left", maintain_order="left")
+        .with_columns(value=pl.when(is_marked).then("stretches").otherwise(
+            pl.coalesce("p_a", "score")))
+    )  # fmt: skip
     what = ["batch", "pair_id", "prompt_id", "question", "response_a", "response_b", "criterion"]
     sides = []
     for role in ("work", "adjudication"):
@@ -217,7 +236,12 @@ def _record_standings(
     )
     if taken.is_empty():
         return set()
-    standing = measure_standing(taken, list_truths(taken), bar=spec.min_gold_accuracy)
+    standing = pl.concat(
+        [
+            measure_standing(rows, list_truths(rows), bar=spec.min_gold_accuracy, labels=None)
+            for rows in taken.partition_by("batch", maintain_order=True)
+        ]
+    ).sort("batch", "annotator")
     stored: dict[tuple[str, str], list[str]] = {}
     for batch, person, card in lake.query(
         "SELECT batch_id, person, card FROM standings ORDER BY created_at"

@@ -11,12 +11,13 @@ import polars as pl
 
 from pipelines.label.people.choosing import Candidate, choose
 from pipelines.label.people.costs import expect_seconds
-from pipelines.label.people.golds import choose_gold
+from pipelines.label.people.golds import choose_gold, name_target
 from pipelines.label.people.resolving import find_answers
 from pipelines.label.people.reviews import LATEST, advance, find_reviews
+from pipelines.label.people.targets import choose_left, shuffle_responses
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run
-from schemas.ids import make_id, make_pair_id, make_seed
+from schemas.ids import make_id, make_seed
 from schemas.recipe import ReviewSpec
 
 UNKNOWN_WORTH = 0.5  # of a review that an older lake queued without a gain
@@ -139,16 +140,17 @@ def _sum_open(lake: Lake, spec: ReviewSpec, desk: str, title: str, question: str
     return float(seconds.item())
 
 
-def choose_next(
-    lake: Lake, spec: ReviewSpec, question: str, seconds: float
-) -> list[dict[str, Any]]:
-    """What a push would send first to fill `seconds`: rows of `reviews` with their category, the
-    gain as part of that batch, and the `seconds` of all answers wanted."""
-    queued, chosen = _choose_queued(lake, spec, question, seconds)
+def choose_next(lake: Lake, spec: ReviewSpec, seconds: float) -> list[dict[str, Any]]:
+    """What pushes would send first to fill `seconds`, of whatever question: rows of `reviews` with
+    their category, the `worth` before `coverage` and the gain with it, and the `seconds` of all
+    answers wanted."""
+    queued, chosen = _choose_queued(lake, spec, None, seconds)
     by_id = {row["review_id"]: row for row in queued.to_dicts()}
     return [
-        {**by_id[c.key], "gain": c.worth * coverage, "seconds": c.seconds} for c, coverage in chosen
-    ]
+        {**by_id[c.key], "worth": c.worth, "coverage": coverage, "gain": c.worth * coverage,
+         "seconds": c.seconds}
+        for c, coverage in chosen
+    ]  # fmt: skip
 
 
 def name_people(spec: ReviewSpec) -> dict[str, str]:
@@ -169,12 +171,12 @@ def name_project(title: str, review: dict[str, Any], person: str | None = None) 
 
 
 def _choose_queued(
-    lake: Lake, spec: ReviewSpec, question: str, seconds: float | None
+    lake: Lake, spec: ReviewSpec, question: str | None, seconds: float | None
 ) -> tuple[pl.DataFrame, list[tuple[Candidate, float]]]:
-    """What waits to be asked for the first time, priced; and what of it fills `seconds`."""
-    waiting = find_reviews(
-        lake, f"status = 'queued' AND batch_id IS NULL AND question = '{question}'"
-    )
+    """What waits to be asked for the first time (one question, or any), priced; and what of it
+    fills `seconds`."""
+    asked = f" AND question = '{question}'" if question else ""
+    waiting = find_reviews(lake, f"status = 'queued' AND batch_id IS NULL{asked}")
     queued = _price(lake, waiting)
     candidates = [
         Candidate(
@@ -222,45 +224,41 @@ def _hide_gold(
 ) -> list[dict[str, Any]]:
     """Rows of role `gold`: so many that they are the share `gold_rate` of all tasks."""
     wanted = round(spec.gold_rate / (1 - spec.gold_rate) * len(work))
-    if not wanted or question != "preference":
+    if not wanted:
         return []
-    avoid = {(row["response_a"], row["response_b"]) for row in work}
-    known = choose_gold(lake, wanted, avoid=avoid, seed=batch_id)
+    avoid = {name_target(row) for row in work}
+    known = choose_gold(lake, question, wanted, avoid=avoid, seed=batch_id)
     if len(known) < wanted:
         run.tell(
-            f"{wanted} tasks of hidden gold are wanted and the lake has {len(known)} known pairs: "
-            "import recorded gold, or release a batch, to have more"
+            f"{wanted} tasks of hidden gold are wanted and the lake knows {len(known)} answers to "
+            f"{question}: import recorded gold, or release a batch, to have more"
         )
     seconds = sum(row["expected_seconds"] for row in work) / len(work)
     rows = []
-    for pair in known:
-        pair_id = make_pair_id(pair["prompt_id"], pair["response_a"], pair["response_b"])
-        review_id = make_id("review", pair_id, question, "gold", batch_id)
-        blank = dict.fromkeys(("reason", "project_id", "task_id", "responses", "assignee", "gain"))
+    about = ("pair_id", "prompt_id", "response_a", "response_b")
+    for item in known:
+        review_id = make_id("review", item["pair_id"], question, "gold", batch_id)
+        blank = dict.fromkeys(("reason", "project_id", "task_id", "assignee", "gain"))
+        shuffled = item["responses"] and shuffle_responses(review_id, item["responses"])
         rows.append(
             {
                 **blank,
                 "review_id": review_id,
                 "status": "planned",
-                "pair_id": pair_id,
-                **{key: pair[key] for key in ("prompt_id", "response_a", "response_b")},
-                "left": choose_left(review_id),
+                **{key: item[key] for key in about},
+                "responses": shuffled,
+                "left": choose_left(review_id) if question == "preference" else None,
                 "desk": work[0]["desk"],
                 "question": question,
                 "role": "gold",
                 "batch_id": batch_id,
                 "round": 0,
                 "overlap": spec.overlap,
-                "why": json.dumps({"truth": pair["label"]}),
+                "why": json.dumps({"truth": item["truth"]}, sort_keys=True),
                 "expected_seconds": seconds,
             }
         )
     return rows
-
-
-def choose_left(review_id: str) -> str:
-    """The response that a review shows on the left, by hash."""
-    return "a" if make_seed("side", review_id) % 2 else "b"
 
 
 def strew(work: list[dict[str, Any]], gold: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -17,8 +17,8 @@ from typing import Any
 import polars as pl
 
 from annotators.people.gates import BARS, Bars, Gate, check_gates
+from annotators.people.spans import Span
 from pipelines.label.people.assessing import (
-    COMPARED,
     assess_batches,
     count_needed,
     find_batched,
@@ -28,6 +28,7 @@ from pipelines.label.people.assessing import (
     list_truths,
 )
 from pipelines.label.people.counting import PEOPLE
+from pipelines.label.people.markings import merge_marks
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import record_run
 from pipelines.lake.run import Run, StageSummary
@@ -124,12 +125,11 @@ def find_batch(lake: Lake, batch_id: str) -> Row:
 
 def measure_gates(batch: Row, answers: pl.DataFrame, spec: ReviewSpec) -> list[Gate]:
     """The gates of a batch. What it was not made to show is not asked of it: agreement, of one
-    person an item; accuracy, without hidden gold; either, of answers that are no votes. Half of the
-    hidden gold must have a label where that is less than the bar: it goes out once, and some of it
-    nobody can decide."""
+    person an item; accuracy, without hidden gold. Half of the hidden gold must have a label where
+    that is less than the bar: it goes out once, and some of it nobody can decide."""
     said = list_annotations(answers).filter(pl.col("set_aside").is_null())
     work = said.filter(pl.col("role") != "adjudication")
-    if batch["question"] not in COMPARED or work.is_empty():
+    if work.is_empty():
         return []
     bars = Bars(
         overlap=batch["overlap"],
@@ -138,7 +138,7 @@ def measure_gates(batch: Row, answers: pl.DataFrame, spec: ReviewSpec) -> list[G
         gold_labels=min(BARS.gold_labels, math.ceil(batch["gold"] * batch["overlap"] / 2)),
         gold_accuracy=spec.min_gold_accuracy,
     )
-    (report,) = check_gates(work, list_truths(said), bars)
+    (report,) = check_gates(work, list_truths(said), bars, labels=None)
     asked = {"overlap"}
     if batch["overlap"] > 1:
         asked.add("alpha")
@@ -181,6 +181,7 @@ def _conclude(
 ) -> tuple[list[Row], list[Row]]:
     """Rows of `releases` and of `judgments`."""
     releases, judgments = [], []
+    merged = merge_marks(answers.filter(pl.col("set_aside").is_null()))
     for item, said in items:
         known = [verdict for verdict in said if verdict["value"] is not None]
         single = known[0] if len(known) == 1 and item["response_b"] is not None else None
@@ -200,7 +201,8 @@ def _conclude(
                 "gates": measured,
             }
         )
-        judgments += [_make_gold(verdict, item, batch) for verdict in known]
+        spans = merged.get((batch["batch_id"], item["pair_id"], said[0]["by"]))
+        judgments += [_make_gold(verdict, item, batch, spans) for verdict in known]
     return releases, judgments
 
 
@@ -210,7 +212,7 @@ def _merge(verdict: Row) -> float:
     return 0.5 if verdict["value"] == 0.5 else float(verdict["mean"])
 
 
-def _make_gold(verdict: Row, item: Row, batch: Row) -> Row:
+def _make_gold(verdict: Row, item: Row, batch: Row, spans: list[Span] | None) -> Row:
     annotator = f"{PEOPLE}{batch['batch_id']}"
     is_pair = verdict["criterion"] is None
     target = make_id("target", verdict["response_a"], verdict["response_b"])
@@ -220,6 +222,7 @@ def _make_gold(verdict: Row, item: Row, batch: Row) -> Row:
         "by": verdict["by"],
         "people": verdict["voters"],
         "strength": verdict["strength"],
+        **({} if spans is None else {"spans": spans}),
     }
     return {
         "judgment_id": make_judgment_id(

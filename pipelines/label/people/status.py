@@ -8,35 +8,54 @@ from typing import Any
 
 import polars as pl
 
-from annotators.people.minutes import sum_minutes
-from pipelines.label.people.assessing import find_batched, list_annotations
 from pipelines.label.people.counting import PERSON
 from pipelines.label.people.gains import PARTS
+from pipelines.label.people.learning import trace_learning
+from pipelines.label.people.ledger import find_kept, keep_ledger
 from pipelines.label.people.planning import choose_next
 from pipelines.label.people.resolving import find_answers
 from pipelines.label.people.reviews import find_reviews
-from pipelines.label.reliability import clean_numbers
 from pipelines.lake.catalogue import Lake
-from schemas.recipe import ReviewSpec
+from schemas.recipe import LabelSpec, ReviewSpec
 
 NEXT_MINUTES = 100.0
+LIKELY = 0.8  # of the share of people who agree: what is undescribed, or better
+FRESH = 0.5
 SAYINGS = {
     "entropy": "the label is unsure",
     "disagreement": "the judges disagree",
     "signal": "the reward models and signals are unsure",
 }
+SPENT_ON = {
+    "work": "work", "gold": "hidden gold", "adjudication": "third opinions",
+    "skipped": "what was skipped", "set_aside": "what was set aside",
+    "taken_back": "what was taken back", "unreadable": "what could not be read",
+}  # fmt: skip
+BOUGHT = {
+    "label": "a label", "released": "an item released as gold",
+    "kept": "a pair that a published version holds as gold",
+}  # fmt: skip
 
 
-def review_status(lake: Lake, spec: ReviewSpec | None = None) -> dict[str, Any]:
+def review_status(
+    lake: Lake, spec: ReviewSpec | None = None, label: LabelSpec | None = None
+) -> dict[str, Any]:
     """What `assay review status --json` prints.
 
+    Args:
+        label: whose policy the curves are of; without it there are none.
+
+    Returns:
     queued, pushed, answered: reviews by how far they are; answered by an answer that was not taken
         back. adjudications: of these, third opinions that are still open.
     batches: one each, with its tasks, those answered, and its items released and discarded.
-    ledger: minutes, seconds a label and a kept pair, over all (`annotators.people.minutes`) and by
-        batch. A pair is kept where it was released as gold.
-    next: what the next 100 minutes would go to, by category: pairs, minutes, the gain expected (in
-        labels) and a minute of it, and why.
+    ledger: minutes by what they were spent on, seconds a label, a released item and a kept pair
+        (`pipelines.label.people.ledger`). A pair is kept where a published version holds it as
+        gold.
+    learning: how right labels and a small reward model were after how many minutes
+        (`pipelines.label.people.learning`); None without `label`.
+    next: what the next 100 minutes would go to, by category and question: tasks, minutes, the gain
+        expected (in labels) and a minute of it, the parts of it, and why.
     """
     spec = spec or ReviewSpec()
     reviews = find_reviews(lake)
@@ -44,7 +63,8 @@ def review_status(lake: Lake, spec: ReviewSpec | None = None) -> dict[str, Any]:
     return {
         **_count(lake, reviews, answers),
         "batches": list_batches(lake, reviews),
-        "ledger": keep_ledger(lake),
+        "ledger": keep_ledger(lake, find_kept(lake)),
+        "learning": trace_learning(lake, label.policy, label.threshold) if label else None,
         "next": _look_ahead(lake, spec),
     }
 
@@ -56,23 +76,50 @@ def describe_status(found: dict[str, Any]) -> str:
     for row in found["batches"]:
         lines.append(
             f"batch {row['batch_id'][:12]}  {row['title']}  {row['answered']} of {row['tasks']} "
-            f"tasks answered  {row['gold']} pairs released  {row['discarded']} discarded"
+            f"tasks answered  {row['gold']} released  {row['discarded']} discarded"
         )
-    total = found["ledger"]["all"]
-    if total:
-        lines.append(
-            f"people spent {total['minutes'] or 0:.1f} minutes on {total['n']} annotations: "
-            f"{_say(total['seconds_per_label'])} s a label, "
-            f"{_say(total['seconds_per_kept'])} s a released pair"
-        )
-    if found["next"]:
-        lines.append(f"the next {NEXT_MINUTES:g} minutes pay most here:")
-    for row in found["next"]:
-        lines.append(
-            f"  {row['category']}: {row['pairs']} pairs, {row['minutes']:.0f} minutes, "
-            f"{row['gain_per_minute']:.2f} labels' worth a minute, because {row['why']}"
-        )
+    lines += _describe_ledger(found["ledger"]["all"]) + _describe_next(found["next"])
     return "\n".join(lines)
+
+
+def _describe_ledger(total: dict[str, Any] | None) -> list[str]:
+    if not total:
+        return []
+    parts = [
+        f"{total[f'minutes_{name}']:.1f} on {words}"
+        for name, words in SPENT_ON.items()
+        if total[f"minutes_{name}"]
+    ]
+    bought = [
+        f"{total[f'seconds_per_{name}']:.0f} s {words}"
+        for name, words in BOUGHT.items()
+        if total[f"seconds_per_{name}"] is not None
+    ]
+    untimed = f" ({total['n_untimed']} without a time)" if total["n_untimed"] else ""
+    spent = f"people spent {total['minutes'] or 0:.1f} minutes on {total['n']} answers{untimed}"
+    lines = [f"{spent}: {', '.join(parts)}" if parts else spent]
+    if bought:
+        lines.append(f"all of it over what it bought: {', '.join(bought)}")
+    if total["n_released"] and not total["n_kept"]:
+        lines.append("no published version holds a pair of it yet: `assay publish RECIPE`")
+    return lines
+
+
+def _describe_next(rows: list[dict[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    lines = [
+        f"the next {NEXT_MINUTES:g} minutes pay most here, best first; an answer is worth at most "
+        "one label, and less the more is known:"
+    ]
+    for row in rows:
+        lines += [
+            f"  {row['category']}, {row['question'].replace('_', ' ')}: {row['tasks']} tasks in "
+            f"{row['minutes']:.0f} minutes, worth {row['gain']:.1f} labels "
+            f"({row['gain_per_minute']:.2f} a minute)",
+            f"    because {row['why']}",
+        ]
+    return lines
 
 
 def _count(lake: Lake, reviews: pl.DataFrame, answers: pl.DataFrame) -> dict[str, int]:
@@ -119,8 +166,8 @@ def list_batches(lake: Lake, reviews: pl.DataFrame) -> list[dict[str, Any]]:
     shown = pl.col("project_id").is_not_null() & ((pl.col("status") != "gone") | answered)
     tasks = reviews.group_by("batch_id").agg(tasks=shown.sum(), answered=(shown & answered).sum())
     outcomes = lake.query(
-        "SELECT batch_id, count_if(outcome = 'gold') AS gold, "
-        "count_if(outcome = 'discarded') AS discarded FROM releases GROUP BY batch_id"
+        "SELECT batch_id, count_if(outcome = 'gold')::BIGINT AS gold, "
+        "count_if(outcome = 'discarded')::BIGINT AS discarded FROM releases GROUP BY batch_id"
     )
     batches = lake.query(
         "SELECT batch_id, title, question, overlap, expected_minutes FROM batches "
@@ -143,65 +190,60 @@ def _is_kept(lake: Lake, reviews: pl.DataFrame) -> pl.Expr:
     return is_gone & pl.col("review_id").is_in(counted.unique().to_list())
 
 
-def keep_ledger(lake: Lake) -> dict[str, Any]:
-    """What `annotators.people.minutes.sum_minutes` says of all answers in batches (`all`, None
-    where there are none) and of each batch (`by_batch`)."""
-    said = list_timed(find_batched(lake))
-    if said.is_empty():
-        return {"all": None, "by_batch": []}
-    kept = lake.query("SELECT DISTINCT pair_id AS item FROM releases WHERE outcome = 'gold'")
-    return clean_numbers(
-        {
-            "all": sum_minutes(said, kept, by=()).row(0, named=True),
-            "by_batch": sum_minutes(said, kept, by=("batch",)).to_dicts(),
-        }
-    )
-
-
-def list_timed(answers: pl.DataFrame) -> pl.DataFrame:
-    """`assessing.list_annotations` as the ledger counts them: of an item that one person answered
-    twice the later row alone, which holds no earlier time."""
-    said = list_annotations(answers).sort("updated_at", maintain_order=True)
-    return said.unique(["batch", "item", "annotator"], keep="last", maintain_order=True)
-
-
 def _look_ahead(lake: Lake, spec: ReviewSpec) -> list[dict[str, Any]]:
-    """The next minutes by category, what pays most first."""
-    chosen = choose_next(lake, spec, "preference", NEXT_MINUTES * 60)
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in chosen:
-        groups.setdefault(row["category"] or "?", []).append(row)
+    """The next minutes by category and question, what pays most first."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in choose_next(lake, spec, NEXT_MINUTES * 60):
+        groups.setdefault((row["category"] or "?", row["question"]), []).append(row)
     rows = []
-    for category, members in groups.items():
+    for (category, question), members in groups.items():
         gain = sum(row["gain"] for row in members)
         minutes = sum(row["seconds"] for row in members) / 60
+        parts = _average_parts(members)
         rows.append(
             {
                 "category": category,
-                "pairs": len(members),
+                "question": question,
+                "tasks": len(members),
                 "minutes": minutes,
                 "gain": gain,
                 "gain_per_minute": gain / minutes if minutes else 0.0,
-                "why": _say_why(members),
+                "parts": parts,
+                "why": _say_why(parts),
             }
         )
-    return sorted(rows, key=lambda row: (-row["gain_per_minute"], row["category"]))
+    return sorted(rows, key=lambda row: (-row["gain_per_minute"], row["category"], row["question"]))
 
 
-def _say_why(members: list[dict[str, Any]]) -> str:
-    """The part of the gain that is highest on average, among those that are known."""
+def _average_parts(members: list[dict[str, Any]]) -> dict[str, float]:
+    """What the gain is made of, on average, where it is known: `PARTS`, how far people will agree,
+    how new it is, and the seconds that everybody together takes."""
     parts: dict[str, list[float]] = {}
     for row in members:
         why = json.loads(row["why"] or "{}")
-        for name in PARTS:
-            if name in why:
-                parts.setdefault(name, []).append(float(why[name]))
-    if not parts:
-        return "nothing is known of them yet"
-    means = {name: sum(values) / len(values) for name, values in parts.items()}
-    name = max(sorted(means), key=lambda part: means[part])
-    return f"{SAYINGS[name]} ({means[name]:.2f} of 1)"
+        doubts = [float(why[name]) for name in PARTS if name in why]
+        values = {name: float(why[name]) for name in PARTS if name in why}
+        if doubts and sum(doubts):
+            values["agreement"] = row["worth"] * len(doubts) / sum(doubts)
+        values |= {"novelty": row["coverage"], "seconds": row["seconds"]}
+        for name, value in values.items():
+            parts.setdefault(name, []).append(value)
+    return {name: sum(values) / len(values) for name, values in parts.items()}
 
 
-def _say(value: float | None) -> str:
-    return "?" if value is None else f"{value:.0f}"
+def _say_why(parts: dict[str, float]) -> str:
+    """The greatest doubt, and what speaks for or against asking people of it."""
+    doubts = {name: parts[name] for name in PARTS if name in parts}
+    if doubts:
+        name = max(sorted(doubts), key=lambda part: doubts[part])
+        said = [f"{SAYINGS[name]} ({doubts[name]:.2f} of 1)"]
+    else:
+        said = ["nothing is known of them yet"]
+    if "agreement" in parts:
+        sure = parts["agreement"] >= LIKELY
+        agree = "likely" if sure else "less likely"
+        said.append(f"people are {agree} to agree ({parts['agreement']:.2f} of 1)")
+    if parts["novelty"] < FRESH:
+        said.append(f"much of it is alike (each new one counts {parts['novelty']:.2f})")
+    said.append(f"a task takes {parts['seconds']:.0f} s, everybody together")
+    return "; ".join(said)

@@ -39,13 +39,23 @@ def list_targets(pairs: pl.DataFrame, question: str) -> list[dict[str, Any]]:
     ]
 
 
+def choose_left(review_id: str) -> str:
+    """The response that a review shows on the left, by hash."""
+    return "a" if make_seed("side", review_id) % 2 else "b"
+
+
+def shuffle_responses(review_id: str, ids: list[str]) -> list[str]:
+    """The order in which a review shows the responses of a ranking, by hash."""
+    return sorted(ids, key=lambda i: make_seed(review_id, i))
+
+
 def _make_pair(row: dict[str, Any]) -> dict[str, Any]:
     review_id = make_id("review", row["pair_id"], "preference")
     columns = ("pair_id", "prompt_id", *SIDES, "reason")
     return {
         **{name: row[name] for name in columns},
         "review_id": review_id,
-        "left": "a" if make_seed("side", review_id) % 2 else "b",
+        "left": choose_left(review_id),
         "responses": None,
         "pairs": [row["pair_id"]],
     }
@@ -64,6 +74,6 @@ def _make_group(row: dict[str, Any], question: str) -> dict[str, Any]:
         "response_b": None,
         "reason": row["reason"],
         "left": None,
-        "responses": sorted(ids, key=lambda i: make_seed(review_id, i)) if is_group else None,
+        "responses": shuffle_responses(review_id, ids) if is_group else None,
         "pairs": row["pairs"],
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -12,93 +11,101 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotators.agreement import find_difference, find_interval
-from annotators.people.minutes import CurveBroken, sum_minutes, trace_curve
+from annotators.people.minutes import PURPOSES, CurveBroken, price, sum_minutes, trace_curve
 from annotators.votes import VotesUnreadable
-from tests.annotators.people.crowd import START, make_annotations
 
 
-def spend(item: str, annotator: str, seconds: float | None, **more: Any) -> dict[str, Any]:
-    return {"item": item, "annotator": annotator, "label": "a", "seconds": seconds, **more}
+def spend(
+    purpose: str, annotator: str, seconds: float | None, labels: int = 1, **more: Any
+) -> dict[str, Any]:
+    return {
+        "purpose": purpose,
+        "annotator": annotator,
+        "seconds": seconds,
+        "labels": labels,
+        **more,
+    }
 
 
+TYPES = {"seconds": pl.Float64, "batch": pl.String, "question": pl.String}
 ROWS = [
-    spend("i", "x", 30.0, batch="1", category="maths"),
-    spend("j", "x", 5400.0, batch="1", category="maths"),  # a page left open
-    spend("i", "y", 60.0, batch="1", category="maths"),
-    spend("k", "y", None, batch="1", category="prose"),
-    spend("k", "x", 90.0, batch="2", category="prose", label=None),
+    spend("work", "x", 30.0, batch="1", question="preference"),
+    spend("work", "x", 5400.0, batch="1", question="preference"),  # a page left open
+    spend("gold", "y", 60.0, batch="1", question="preference"),
+    spend("work", "y", None, batch="1", question="preference"),
+    spend("skipped", "y", 6.0, 0, batch="1", question="preference"),
+    spend("adjudication", "x", 90.0, 6, batch="2", question="ranking"),
+    spend("set_aside", "x", 30.0, 6, batch="2", question="ranking"),
 ]
-KEPT = pl.DataFrame({"item": ["i", "k", "elsewhere", "i"]})
+
+
+def make_times(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema_overrides=TYPES)
 
 
 def test_by_hand() -> None:
-    found = sum_minutes(make_annotations(ROWS), KEPT)
-    one, two = found.rows(named=True)
+    one, two = sum_minutes(make_times(ROWS)).rows(named=True)
+    parts = {f"minutes_{name}": 0.0 for name in PURPOSES}
     assert one == {
-        "batch": "1", "n": 4, "n_labels": 4, "n_untimed": 1, "minutes": 91.5,
-        "seconds_median": 60.0, "seconds_mean": 1830.0, "seconds_per_label": 1830.0,
-        "n_kept": 2, "seconds_per_kept": 2745.0,
+        "batch": "1", "n": 5, "n_untimed": 1, "n_labels": 3, "minutes": 91.6, **parts,
+        "minutes_work": 90.5, "minutes_gold": 1.0, "minutes_skipped": 0.1,
+        "seconds_median": 45.0, "seconds_mean": 1374.0, "seconds_per_label": 1832.0,
     }  # fmt: skip
     assert two == {
-        "batch": "2", "n": 1, "n_labels": 0, "n_untimed": 0, "minutes": 1.5,
-        "seconds_median": 90.0, "seconds_mean": 90.0, "seconds_per_label": None,
-        "n_kept": 1, "seconds_per_kept": 90.0,
+        "batch": "2", "n": 2, "n_untimed": 0, "n_labels": 6, "minutes": 2.0, **parts,
+        "minutes_adjudication": 1.5, "minutes_set_aside": 0.5,
+        "seconds_median": 60.0, "seconds_mean": 60.0, "seconds_per_label": 20.0,
     }  # fmt: skip
 
 
-def test_by_category_person_and_all() -> None:
-    rows = make_annotations(ROWS)
-    by_category = sum_minutes(rows, KEPT, ["category"])
-    assert by_category.select("category", "minutes", "n_kept").rows() == [
-        ("maths", 91.5, 1), ("prose", 1.5, 1),
-    ]  # fmt: skip
-    by_person = sum_minutes(rows, KEPT, ["annotator"])
-    assert by_person["n_kept"].to_list() == [2, 2], "a pair that two judged is in both rows"
-    # what is discarded and what nobody could decide is paid for by the rest
-    assert by_person["seconds_per_label"].to_list() == [5520.0 / 2, 60.0]
-    (whole,) = sum_minutes(rows, KEPT, []).rows(named=True)
-    assert (whole["n"], whole["minutes"], whole["n_kept"]) == (5, 93.0, 2)
-    both = sum_minutes(rows, by=["batch", "category"])
-    assert both.select("batch", "category").rows() == [
-        ("1", "maths"), ("1", "prose"), ("2", "prose"),
-    ]  # fmt: skip
+def test_by_question_person_and_all() -> None:
+    rows = make_times(ROWS)
+    by_question = sum_minutes(rows, ["question"])
+    assert by_question.select("question", "n_labels").rows() == [("preference", 3), ("ranking", 6)]
+    by_person = sum_minutes(rows, ["annotator"])
+    assert by_person["n"].to_list() == [4, 3]
+    (whole,) = sum_minutes(rows, []).rows(named=True)
+    assert (whole["n"], whole["minutes"], whole["n_labels"]) == (7, pytest.approx(93.6), 9)
 
 
 def test_what_is_not_known_is_null() -> None:
-    (row,) = sum_minutes(make_annotations([spend("i", "x", None)])).rows(named=True)
-    assert row == {
-        "batch": None, "n": 1, "n_labels": 1, "n_untimed": 1, "minutes": None,
-        "seconds_median": None, "seconds_mean": None, "seconds_per_label": None,
-        "n_kept": None, "seconds_per_kept": None,
-    }  # fmt: skip
-    (row,) = sum_minutes(make_annotations(ROWS[:1]), KEPT.clear()).rows(named=True)
-    assert (row["n_kept"], row["seconds_per_kept"]) == (0, None)
-    assert len(sum_minutes(make_annotations([]))) == 0
+    (row,) = sum_minutes(make_times([spend("gold", "x", None, batch=None)])).rows(named=True)
+    assert row["n"] == row["n_untimed"] == 1 and row["n_labels"] == 0
+    assert row["minutes"] is row["seconds_median"] is row["seconds_per_label"] is None
+    assert len(sum_minutes(make_times(ROWS).clear())) == 0
+    priced = pl.DataFrame({"minutes": [3.0, 3.0, None], "n": [4, 0, 4]}).select(s=price("n"))
+    assert priced["s"].to_list() == [45.0, None, None]
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [(spend("lunch", "x", 1.0), "spent on one of work"), (spend("work", "x", -1.0), "-1.0 seconds"),
+     (spend("work", "x", float("inf")), "inf seconds")],
+)  # fmt: skip
+def test_what_is_no_time(row: dict[str, Any], why: str) -> None:
+    with pytest.raises(VotesUnreadable, match=why):
+        sum_minutes(make_times([{**row, "batch": "1"}]))
     with pytest.raises(VotesUnreadable, match="not by 'item'"):
-        sum_minutes(make_annotations(ROWS), by=["item"])
-
-
-def test_a_revision_is_not_paid_for_twice() -> None:
-    rows = [
-        spend("i", "x", 30.0, updated_at=START),
-        spend("i", "x", 45.0, updated_at=START + timedelta(hours=1)),
-    ]
-    assert sum_minutes(make_annotations(rows))["minutes"].to_list() == [0.75]
+        sum_minutes(make_times(ROWS), by=["item"])
+    with pytest.raises(VotesUnreadable, match="lack the column labels"):
+        sum_minutes(make_times(ROWS).drop("labels"))
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_every_minute_is_in_one_row(seed: int) -> None:
+def test_every_minute_is_in_one_row_and_one_part(seed: int) -> None:
     generator = np.random.default_rng(seed)
-    rows = make_annotations([
-        spend(f"i{k}", str(generator.choice(["x", "y"])),
+    rows = make_times([
+        spend(str(generator.choice(PURPOSES)), str(generator.choice(["x", "y"])),
               float(generator.exponential(60)) if generator.random() < 0.8 else None,
-              batch=str(generator.integers(3)), category=str(generator.integers(2)))
-        for k in range(30)
+              batch=str(generator.integers(3)), question=str(generator.integers(2)))
+        for _ in range(30)
     ])  # fmt: skip
     total, untimed = rows["seconds"].sum() / 60, rows["seconds"].null_count()
-    for by in ([], ["batch"], ["annotator"], ["category"], ["batch", "category", "annotator"]):
+    for by in ([], ["batch"], ["annotator"], ["question"], ["batch", "question", "annotator"]):
         found = sum_minutes(rows, by=by)
         assert found["minutes"].sum() == pytest.approx(total)
+        parts = sum(found[f"minutes_{name}"].sum() for name in PURPOSES)
+        assert parts == pytest.approx(total)
         assert (found["n"].sum(), found["n_untimed"].sum()) == (30, untimed)
 
 

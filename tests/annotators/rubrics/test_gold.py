@@ -1,4 +1,4 @@
-"""Gold: flagged opinions before others, several averaged, and files read line by line."""
+"""Gold pairs from the lake's gold, and from files read line by line."""
 
 from __future__ import annotations
 
@@ -15,35 +15,25 @@ from tests.annotators.judging import make_item
 ITEM = make_item("one", "two", category="advice")
 
 
-def frame(*opinions: tuple[float, bool | None]) -> pl.DataFrame:
+def frame(p_a: float) -> pl.DataFrame:
     about = {
         "prompt_id": ITEM.prompt_id, "messages": ITEM.messages, "category": "advice",
         "answer": None, "response_a": ITEM.response_ids[0], "response_b": ITEM.response_ids[1],
         "content_a": ITEM.contents[0], "content_b": ITEM.contents[1],
     }  # fmt: skip
-    rows = [{**about, "p_a": p_a, "gold": gold} for p_a, gold in opinions]
-    types = {"p_a": pl.Float64, "gold": pl.Boolean, "answer": pl.String}
-    return pl.DataFrame(rows, schema_overrides=types)
+    return pl.DataFrame([{**about, "p_a": p_a}], schema_overrides={"answer": pl.String})
 
 
-@pytest.mark.parametrize(
-    ("opinions", "p_a"),
-    [
-        ([(1.0, None)], 1.0),
-        ([(1.0, None), (0.0, False), (1.0, None)], 2 / 3),
-        ([(1.0, None), (0.0, True), (1.0, None)], 0.0),
-        ([(1.0, True), (0.0, True)], 0.5),
-    ],
-)
-def test_opinions_on_a_pair_become_one(opinions: Any, p_a: float) -> None:
-    (pair,) = collect_gold(frame(*opinions))
-    assert pair.p_a == pytest.approx(p_a)
+@pytest.mark.parametrize("p_a", [1.0, 0.5, 0.0])
+def test_a_row_becomes_a_pair(p_a: float) -> None:
+    (pair,) = collect_gold(frame(p_a))
+    assert pair.p_a == p_a
     assert pair.item.response_ids == ITEM.response_ids and pair.item.contents == ITEM.contents
     assert pair.item.category == "advice"
 
 
 def test_no_opinions_are_no_gold() -> None:
-    assert collect_gold(frame((1.0, None)).clear()) == []
+    assert collect_gold(frame(1.0).clear()) == []
 
 
 LINE = {"prompt": "Which?", "response_a": "one", "response_b": "two"}

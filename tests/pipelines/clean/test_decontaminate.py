@@ -250,3 +250,34 @@ def test_the_command_names_what_is_missing(tmp_path: Path, gsm: Path, pool: Path
     run_here("import", pool, "--name", "one", "--lake", place)
     done = run_here("decontaminate", "--against", tmp_path / "no.json", "--lake", place)
     assert done.returncode == 1 and "no.json: no such file" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("embedder")
+def test_the_command_finds_a_paraphrase_in_any_pool(tmp_path: Path, gsm: Path) -> None:
+    """Without a recipe; the second time from the vectors that the lake keeps."""
+    again = (
+        "On Monday a baker sold 19 loaves, and on Tuesday double that number. What is the total "
+        "number of loaves sold over the two days?"
+    )
+    place = tmp_path / "lake"
+    rows = [{"prompt": p, "chosen": "57", "rejected": "40"} for p in (again, "Write a poem.")]
+    run_here(
+        "import", write_jsonl(tmp_path / "pool.jsonl", *rows), "--name", "one", "--lake", place
+    )
+    for against in ("gsm8k_test.jsonl", "again.jsonl"):
+        done = run_here("decontaminate", "--against", tmp_path / against, "--lake", place, "--json")
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert told["hits"] == {"exact": 0, "13gram": 0, "8gram": 0, "semantic": 1}
+        assert told["dropped"] == {"one": 1}
+        extra = {"question": "Who wrote Hamlet?", "answer": "#### 0"}
+        write_jsonl(tmp_path / "again.jsonl", *map(json.loads, gsm.read_text().splitlines()), extra)
+    with open_lake(place) as lake:
+        found = lake.query("SELECT rule, value, threshold, reason FROM decisions").rows(named=True)
+        assert len(found) == 2  # of one scope each
+        for row in found:
+            assert row["rule"] == "contaminated_semantic"
+            assert 1 > row["value"] >= row["threshold"] == 0.78
+            assert row["reason"].startswith("says what GSM8K row 1 says (similarity 0.")
+        assert lake.query("SELECT count(*) AS n FROM embeddings")["n"][0] == 4

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from engines.embedder import MINILM, embed_texts
 from pipelines.clean.contamination import HITS, References
 from pipelines.clean.paraphrases import find_closest, find_paraphrases, rule_out
+from schemas.cleaning import DecontaminateSpec
 from schemas.ids import make_seed
-from schemas.recipe import DecontaminateSpec
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("embedder")]  # loads torch and weights
 

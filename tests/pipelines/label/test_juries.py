@@ -92,6 +92,16 @@ def test_the_least_certain_have_the_greatest_entropy() -> None:
     assert labels["decided_by"].to_list() == ["consensus", None, None]
 
 
+@pytest.mark.parametrize("jury", sorted(JURIES))
+def test_what_people_released_is_decided_by_people(jury: str) -> None:
+    released = say("people:b1", 0, 1.0, "human", gold=True)
+    asked = say("person-x", 0, 0.0, "human")  # and goes before what one of them said
+    for rows in (released, [*released, *asked, *say("j1", 0, 0.0)]):
+        (label,) = JURIES[jury](make_pairs(1), make_frame(rows), 0.6).to_dicts()
+        assert (label["decided_by"], label["tier"], label["p_a"]) == ("human", "gold", 1.0)
+        assert label["annotators"] == ["people:b1"]
+
+
 def test_recorded_gold_decides_and_a_gold_tie_goes_to_people() -> None:
     sure = {"gold": True}
     rows = [

@@ -47,10 +47,10 @@ def test_only_a_judge_makes_labels_of_the_embedded_model() -> None:
     metrics = {"decided_by": {"llm": 5, "verifier": 2}}
     assert is_judged_by_embedded(make_recipe("embedded"))
     assert "5 of the labels come from the embedded 135M model" in _list_limits(
-        make_recipe("embedded"), metrics
+        make_recipe("embedded"), metrics, (5, 0)
     )[0]  # fmt: skip
     assert not is_judged_by_embedded(make_recipe("large"))
-    limits = _list_limits(make_recipe("large"), metrics)
+    limits = _list_limits(make_recipe("large"), metrics, (5, 0))
     assert limits[0] == "5 of the labels come from a model's judgment, checked by nobody."
     assert not any("135M" in limit for limit in limits)
 
@@ -70,7 +70,7 @@ def test_the_head_names_a_licence_that_the_hub_takes(
     assert make_licence(licences) == head
 
 
-def publish_by(lake: Lake, number: int, *annotators: list[str]) -> str:
+def publish_by(lake: Lake, number: int, *annotators: list[str], decided_by: str = "llm") -> str:
     """Version `number` of one pair for each list of who decided it; returns its card."""
     row = {
         "name": "small", "version": number, "snapshot": 1, "fingerprint": f"f{number}",
@@ -82,7 +82,7 @@ def publish_by(lake: Lake, number: int, *annotators: list[str]) -> str:
         {
             "name": "small", "version": number, "pair_id": f"pair{i}", "prompt_id": "p",
             "chosen_id": "a", "rejected_id": "b", "probability": 0.9, "margin": 0.8, "weight": 1.0,
-            "tier": "silver", "decided_by": "llm", "annotators": names, "category": "c",
+            "tier": "silver", "decided_by": decided_by, "annotators": names, "category": "c",
             "source": "s", "licence": "MIT", "split": "train",
         }
         for i, names in enumerate(annotators)
@@ -118,6 +118,26 @@ def test_a_judge_is_described_as_it_was_asked(tmp_path: Path) -> None:
             assert "None" not in section and idle.annotator not in card
         card = publish_by(lake, number + 1, ["verifier:x"], ["person:1"])
     assert "No model judged these pairs." in card and "Judges:" not in card
+
+
+def test_a_jury_with_people_in_it_is_no_model(tmp_path: Path) -> None:
+    kinds = {"judge": "llm", "reward": "reward_model", "verifier:x": "verifier",
+             "person-1": "human", "people:b": "human"}  # fmt: skip
+    with open_lake(tmp_path) as lake:
+        said = [
+            {"judgment_id": name, "annotator": name, "kind": kind, "prompt_id": "p",
+             "response_a": "a", "response_b": "b", "p_a": 1.0, "tie": False, "valid": True,
+             "sample_index": 0}
+            for name, kind in kinds.items()
+        ]  # fmt: skip
+        lake.append({"judgments": said}, run=new_run(), stage="test")
+        juries = (["judge", "reward"], ["judge", "person-1"], ["people:b", "verifier:x"],
+                  ["verifier:x"], ["judge"])  # fmt: skip
+        mixed = publish_by(lake, 1, *juries, decided_by="consensus")
+        people = publish_by(lake, 2, ["people:b"], ["people:b", "judge"], decided_by="human")
+    assert "- 2 of the labels come from a model's judgment, checked by nobody." in mixed
+    assert "- 1 of the labels weigh people's word and a model's together." in mixed
+    assert "of the labels" not in people
 
 
 def test_every_policy_has_its_sentence() -> None:

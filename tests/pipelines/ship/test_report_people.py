@@ -21,6 +21,7 @@ from pipelines.label.people.assessing import (
     list_annotations,
     list_truths,
 )
+from pipelines.label.people.ledger import find_kept, keep_ledger
 from pipelines.label.people.pulling import pull_reviews
 from pipelines.label.people.pushing import push_reviews
 from pipelines.label.people.releasing import NotReleased, measure_gates, release_batch
@@ -181,11 +182,19 @@ def test_the_figures_are_what_the_functions_say(lake: Lake, facts: Pair) -> None
     for row in standing:
         mine = told[row["batch"], row["annotator"]]
         assert {name: mine[name] for name in row} == pytest.approx(row, nan_ok=True)
-    assert facts["ledger"]["all"] == status["ledger"]["all"]
+    kept = find_kept(lake, ("small", 2))
+    assert len(kept) == 20 and find_kept(lake, ("small", 1)).is_empty()
+    with lake.look_back(find_version(lake, "small@2").snapshot) as past:
+        ledger = keep_ledger(past, kept)
+    assert facts["ledger"]["all"] == ledger["all"]
     assert [{**row, "number": 0} for row in facts["ledger"]["by_batch"]] == sorted(
-        ({"number": 0, **row} for row in status["ledger"]["by_batch"]),
+        ({"number": 0, **row} for row in ledger["by_batch"]),
         key=lambda row: [first["batch_id"], second["batch_id"]].index(row["batch"]),
     )
+    assert {row["annotator"]: len(row["standings"]) for row in facts["persons"]} == {
+        "person-ada": 2, "person-bob": 1, "person-cy": 1, "person-mal": 1,
+    }  # fmt: skip
+    assert [row["n"] for row in first["kappas"]] == [33] and len(second["kappas"]) == 1
 
 
 def test_what_was_planted_is_told(lake: Lake, facts: Pair) -> None:
@@ -201,7 +210,14 @@ def test_what_was_planted_is_told(lake: Lake, facts: Pair) -> None:
     assert first["gold"] + first["discarded"] + first["waiting"] == first["items"] == 36
     last = facts["curve"][-1]
     assert last["minutes"] == pytest.approx(facts["ledger"]["all"]["minutes"])
-    assert last["gold"] == first["gold"] == facts["ledger"]["all"]["n_kept"] > 20
+    total = facts["ledger"]["all"]
+    assert last["gold"] == first["gold"] == total["n_released"] > total["n_kept"] == 20
+    assert total["seconds_per_kept"] == pytest.approx(60 * total["minutes"] / 20)
+    assert total["minutes_set_aside"] == pytest.approx(72 * 4 / 60), "mal's minutes are spent too"
+    assert total["minutes_gold"] > 0 and total["minutes_skipped"] == 0
+    assert facts["learning"]["gold"] < facts["learning"]["needed"]
+    voices = {row["annotator"]: row for row in facts["voices"]}
+    assert voices["person-ada"]["accuracy"] > 0.6 > 0.3 > voices["person-mal"]["accuracy"]
     one, two = facts["exams"]
     assert (one["version"], one["minutes"], one["accuracy"]) == (1, 0.0, 0.6)
     assert (two["version"], two["minutes"]) == (2, facts["ledger"]["all"]["minutes"])
@@ -218,17 +234,22 @@ def test_the_page_says_it_and_escapes_names(all_facts: Pair, facts: Pair) -> Non
     section = read_section(page)
     text = html.unescape(read_text(section))
     total = facts["ledger"]["all"]
-    assert f"went into {total['n']} answers: {total['seconds_per_label']:.1f} s a label" in text
+    assert f"went into {total['n']} answers: 1 min 5 s a label" in text
+    assert round(total["seconds_per_label"]) == 65
     assert "20 of the 20 pairs of this version have their label from them" in text
     assert "Mira &lt;i&gt;" in section and "<i>" not in section and "First &lt;b&gt;" in section
     assert "Late" not in text
     assert "Batch 2 fails its gates." in text and "Batch 1 fails" not in text
     for gate in facts["batches"][1]["gates"]:
         assert f"{'Passed' if gate['passed'] else 'Failed'}: {gate['sentence']}" in text
-    assert "set aside right on 0 of 36 hidden gold items" in text
-    assert "fast: 0.09 of the others’ time" in text
+    assert "Batch 1: set aside, right on 0 of 36 hidden gold items" in text
+    assert "Fast: 0.09 of the others’ time" in text and "set aside, fast" in text
     assert section.count("<svg") == 2 and "No data" not in section
-    assert section.count("<table") == section.count("<caption") == 4
+    assert section.count("<table") == section.count("<caption") > 10
+    assert "No curve: 30 pairs are released as gold with a side, and 50 are needed" in text
+    for page_id in ("batch-1", "batch-2", "person-ada", "person-mal"):
+        assert f'<details id="{page_id}">' in section and f'href="#{page_id}"' in section
+    assert "ordinal: answers far apart disagree more" in text
     assert page == render_report(all_facts)
 
 
@@ -244,9 +265,11 @@ def test_a_version_from_before_anybody_was_asked_has_no_such_section(lake: Lake)
 def test_drift_is_a_remark(all_facts: Pair, facts: Pair) -> None:
     assert "got worse" not in read_section(render_report(all_facts))
     drift = {"drift": -0.25, "drift_low": -0.4, "drift_high": -0.1, "drift_by": "gold"}
-    people = {**facts, "people": [{**facts["people"][0], **drift}]}
+    worse = {**facts["people"][0], **drift}
+    page_of = {**facts["persons"][0], "standings": [worse]}
+    people = {**facts, "people": [worse], "persons": [page_of]}
     text = read_text(read_section(render_report({**all_facts, "people": people})))
-    assert "got worse on hidden gold: -25.0 points from the first third to the last" in text
+    assert "got worse on hidden gold" in text and "-25.0 -40.0 to -10.0, by gold" in text
 
 
 def test_a_batch_that_nobody_has_answered_is_told_without_figures(
@@ -257,7 +280,9 @@ def test_a_batch_that_nobody_has_answered_is_told_without_figures(
         push_reviews(lake, new_run(), desk)
         publish(lake, 1, pairs, None)
         facts = gather_facts(lake, "small")
-        people = describe_people(lake, find_version(lake, "small@1"), {"a setting of old": 1})
+        people = describe_people(
+            lake, find_version(lake, "small@1"), {"review": {"a setting of old": 1}}
+        )
     (batch,) = facts["people"]["batches"]
     assert (batch["waiting"], batch["people"], batch["gates"]) == (3, 0, [])
     assert batch["alpha"]["value"] is None and facts["people"]["curve"] == []
@@ -266,23 +291,15 @@ def test_a_batch_that_nobody_has_answered_is_told_without_figures(
     assert not Page(page).open
     section = read_section(page)
     assert "Nobody has answered yet." in section and "<svg" not in section
-    assert section.count("<table") == 1
+    assert section.count("<table") == 2  # the batches, and what is known of the one
 
 
 def test_gold_is_counted_when_its_last_answer_is_in() -> None:
-    said = pl.DataFrame(
-        [("b", "p", "ada", 60.0, 1), ("b", "q", "ada", None, 2), ("b", "p", "bob", 120.0, 3),
-         ("c", "p", "cy", 60.0, 4), ("c", "r", "cy", 30.0, 5)],
-        schema=["batch", "pair_id", "annotator", "seconds", "updated_at"], orient="row",
-    ).with_columns(
-        item="pair_id", review_id="pair_id", set_aside=pl.lit(None, pl.String)
-    )  # fmt: skip
-    released = pl.DataFrame({"batch": ["b", "c", "b"], "pair_id": ["p", "p", "q"]})
-    curve = trace_gold(said, released)
-    assert list(curve.iter_rows()) == [(0, 0), (1, 0), (1, 1), (3, 2), (4, 2), (4.5, 2)]
-    aside = said.with_columns(set_aside=pl.when(annotator="bob").then(pl.lit("below")))
-    assert trace_gold(aside, released)["gold"].to_list() == [0, 1, 2, 2, 2, 2]
-    assert trace_gold(said.clear(), released).is_empty()
+    spent = pl.DataFrame({"seconds": [60.0, None, 120.0, 90.0]})
+    timed = pl.DataFrame({"minutes": [1.0, 3.0, 3.0]})
+    assert list(trace_gold(spent, timed).iter_rows()) == [(0, 0), (1, 1), (3, 3), (4.5, 3)]
+    assert trace_gold(spent, timed.clear())["gold"].to_list() == [0, 0]
+    assert trace_gold(spent.clear(), timed.clear()).is_empty()
 
 
 def test_figures_without_data_say_so() -> None:

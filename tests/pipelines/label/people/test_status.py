@@ -44,12 +44,17 @@ def test_status_keeps_the_ledger_and_looks_ahead(
         assert (batch["gold"], batch["discarded"]) == (4, 0)
         total = found["ledger"]["all"]
         assert (total["n"], total["n_labels"], total["minutes"]) == (9, 8, 3.0)
-        assert total["seconds_per_kept"] == pytest.approx(180 / 4)
-        assert sum(row["pairs"] for row in found["next"]) == found["queued"]
+        assert total["seconds_per_released"] == pytest.approx(180 / 4)
+        assert (total["n_kept"], total["seconds_per_kept"]) == (0, None), "nothing is published"
+        assert found["learning"] is None
+        assert sum(row["tasks"] for row in found["next"]) == found["queued"]
         assert {row["category"] for row in found["next"]} == {"advice", "coding", "opinion"}
         assert sum(row["minutes"] for row in found["next"]) <= 100
         words = describe_status(found)
-        assert "45 s a released pair" in words and "labels' worth a minute" in words
+        assert "people spent 3.0 minutes on 9 answers: 3.0 on work" in words
+        assert "22 s a label, 45 s an item released as gold" in words
+        assert "no published version holds a pair of it yet" in words
+        assert "because nothing is known of them yet; a task takes" in words
 
 
 def test_an_empty_lake_has_nothing_to_say(tmp_path: Path) -> None:
