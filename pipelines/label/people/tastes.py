@@ -44,8 +44,8 @@ class PrototypeUnknown(AssayError):
 @dataclass(frozen=True, eq=False)
 class Tastes:
     """`said`: pair_id, p_<name> for each prototype, p_pool (everybody, by one model), each the p
-    that response_a is better; apart (the greatest p of a prototype less the least), parted, and
-    why. Pairs without vectors have no row."""
+    that response_a is better; torn (how sure the less sure is of the two prototypes that are surest
+    of either side), parted, and why. Pairs without vectors have no row."""
 
     fit: Fit
     said: pl.DataFrame
