@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from engines.embedder import MINILM, choose_precision, embed_texts, name_embedder
+from engines.embedder import MINILM, Precision, choose_precision, embed_texts, name_embedder
 from pipelines.lake.catalogue import Lake, PastLake
 from pipelines.lake.run import Run
 from schemas.ids import hash_text
@@ -33,7 +34,7 @@ def embed_cached(
     name = name_embedder(model, precision)
     hashes = [hash_text(text) for text in texts]
     first = dict(zip(hashes, texts, strict=True))
-    known = _find(lake, name, list(first))
+    known = _find(lake, [name], list(first))
     missing = [key for key in first if key not in known]
     for start in range(0, len(missing), CHUNK):
         keys = missing[start : start + CHUNK]
@@ -48,24 +49,12 @@ def embed_cached(
     return np.stack([known[key] for key in hashes])
 
 
-def _find(lake: Lake | PastLake, name: str, keys: list[str]) -> dict[str, NDArray[np.float32]]:
-    found = lake.query(
-        "SELECT text_hash, vector FROM embeddings SEMI JOIN wanted USING (text_hash) "
-        "WHERE model = ?",
-        [name],
-        wanted=pl.DataFrame({"text_hash": keys}, schema={"text_hash": pl.String}),
-    )
-    if found.is_empty():
-        return {}
-    flat = found["vector"].explode().to_numpy().astype(np.float32)
-    return dict(zip(found["text_hash"], flat.reshape(len(found), -1), strict=True))
-
-
 def embed_missing(
     lake: Lake, run: Run, stage: str, texts: Sequence[str], model: str = MINILM
 ) -> int:
-    """Embed what the lake lacks of `texts`, as `embed_cached` does; how many that were."""
-    known = _find(lake, name_embedder(model, choose_precision()), [hash_text(t) for t in texts])
+    """Embed what the lake lacks of `texts` in any precision, as `embed_cached` does; how many that
+    were."""
+    known = _find(lake, _name_precisions(model), [hash_text(text) for text in texts])
     missing = sorted({text for text in texts if hash_text(text) not in known})
     embed_cached(lake, run, missing, model)
     return len(missing)
@@ -74,11 +63,33 @@ def embed_missing(
 def read_vectors(
     lake: Lake | PastLake, texts: Sequence[str], model: str = MINILM
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The vectors (n, d) of `texts`, and which of them (n,) the lake has; others are nothing."""
+    """The vectors (n, d) of `texts`, and which of them (n,) the lake has; others are nothing. In
+    whichever precision a text was embedded first, so that every machine reads the same."""
     keys = [hash_text(text) for text in texts]
-    known = _find(lake, name_embedder(model, choose_precision()), sorted(set(keys)))
+    known = _find(lake, _name_precisions(model), sorted(set(keys)))
     has = np.array([key in known for key in keys], dtype=np.bool_)
     if not known:
         return np.zeros((len(keys), 0), dtype=np.float32), has
     nothing = np.zeros_like(next(iter(known.values())))
     return np.stack([known.get(key, nothing) for key in keys]), has
+
+
+def _find(
+    lake: Lake | PastLake, names: Sequence[str], keys: list[str]
+) -> dict[str, NDArray[np.float32]]:
+    """The vectors by the hashes of their texts; of several the first that was kept."""
+    found = lake.query(
+        "SELECT text_hash, vector FROM embeddings SEMI JOIN wanted USING (text_hash) "
+        "WHERE list_contains(?, model) "
+        "QUALIFY row_number() OVER (PARTITION BY text_hash ORDER BY created_at, model) = 1",
+        [list(names)],
+        wanted=pl.DataFrame({"text_hash": keys}, schema={"text_hash": pl.String}),
+    )
+    if found.is_empty():
+        return {}
+    flat = found["vector"].explode().to_numpy().astype(np.float32)
+    return dict(zip(found["text_hash"], flat.reshape(len(found), -1), strict=True))
+
+
+def _name_precisions(model: str) -> list[str]:
+    return [name_embedder(model, precision) for precision in get_args(Precision)]

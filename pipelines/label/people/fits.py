@@ -13,7 +13,7 @@ import polars as pl
 
 from annotators.people.mixture import Prior
 from annotators.people.prototypes import POOL, Prototypes
-from engines.embedder import MINILM
+from engines.embedder import MINILM, name_embedder
 from pipelines.lake.catalogue import Lake, PastLake
 from schemas.ids import make_id
 from schemas.recipe import PrototypeSpec, Recipe
@@ -54,7 +54,8 @@ class Fit:
 def name_fit(recipe: Recipe, spec: PrototypeSpec, voices: pl.DataFrame) -> str:
     """The id of the fit of these opinions (of `voices.find_voices`)."""
     said = [f"{a}:{b}:{who}:{p!r}" for who, _, a, b, p in voices.iter_rows()]
-    return make_id("prototypes", RULES, MINILM, spec.most, spec.least, recipe.seed, sorted(said))
+    config = [name_embedder(MINILM), spec.most, spec.least, recipe.seed]
+    return make_id("prototypes", RULES, config, sorted(said))
 
 
 def read_fit(lake: Lake | PastLake, fit_id: str) -> Fit | None:

@@ -95,3 +95,22 @@ def test_what_is_missing_is_embedded_once_and_read_without_a_model(
     assert found[:, 0].tolist() == [3, 0, 2] and known.tolist() == [True, False, True]
     assert vectors.read_vectors(lake, ["aa"], "another")[0].shape == (1, 0)
     assert asked == ["aa", "bbb"]
+
+
+def test_what_a_text_was_embedded_in_first_is_read_by_every_machine(
+    lake: Lake, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors, "choose_precision", lambda: "bfloat16")
+    assert vectors.embed_missing(lake, new_run(), "t", ["bb", "a", "bb"]) == 2
+    monkeypatch.setattr(vectors, "choose_precision", lambda: "float32")
+    assert vectors.embed_missing(lake, new_run(), "t", ["bb", "ccc"]) == 1
+    monkeypatch.setattr(
+        vectors, "embed_texts", lambda texts, *_, **__: np.ones((len(texts), 3), np.float32)
+    )
+    embed(lake, "a")
+    found, has = vectors.read_vectors(lake, ["ccc", "never", "a", "bb"])
+    assert found[:, 0].tolist() == [3, 0, 1, 2] and found[2].tolist() != [1, 1, 1]
+    assert has.tolist() == [True, False, True, True]
+    none, known = vectors.read_vectors(lake, ["a"], model="another/model")
+    assert none.shape == (1, 0) and not known.any()
+    assert vectors.read_vectors(lake, [])[0].shape == (0, 0)

@@ -19,7 +19,7 @@ from schemas.recipe import Recipe, parse_recipe
 NEW = 100  # pairs that nobody of the planted people judged, for each group
 
 
-def embed_numbers(texts: Sequence[str], model: str = "minilm") -> NDArray[np.float32]:
+def embed_numbers(texts: Sequence[str], model: str, **_: Any) -> NDArray[np.float32]:
     """The numbers in the last line of each text."""
     rows = [[float(word) for word in text.splitlines()[-1].split()] for text in texts]
     return np.array(rows, dtype=np.float32)
