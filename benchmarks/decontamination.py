@@ -356,7 +356,7 @@ def find_assay(source: Path, known: pl.Series) -> Iterator[list[int]]:
 
     rows = tuple(str(i) for i in range(len(known)))
     references = References(("set",) * len(known), rows, tuple(known), ())
-    for batch in pq.ParquetFile(source).iter_batches(CHUNK):
+    for batch in pq.ParquetFile(source, pre_buffer=False).iter_batches(CHUNK):
         frame = pl.DataFrame(batch)
         hits = find_copies(frame["text"], references, {"13gram": 0.0})
         yield frame["id"].gather(hits["item"]).to_list()
@@ -379,7 +379,7 @@ def find_polars(source: Path, known: pl.Series) -> Iterator[list[int]]:
 
     prompts = pl.DataFrame({"id": range(len(known)), "text": known})
     index = list_grams(prompts).select("gram").unique().collect()
-    for batch in pq.ParquetFile(source).iter_batches(CHUNK):
+    for batch in pq.ParquetFile(source, pre_buffer=False).iter_batches(CHUNK):
         frame = pl.DataFrame(batch)
         grams = list_grams(frame)
         hits = grams.join(index.lazy(), on="gram", how="semi").select(pl.col("id").unique())
