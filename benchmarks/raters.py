@@ -115,13 +115,15 @@ def try_each(rows: Rows, spread: float, weights: bool, seed: int = 0) -> dict[st
         p = np.full(len(rows.y), 0.5)
         for at in range(FOLDS):
             tally = rows.tally(fold != at)
-            pool = fit_pool(tally, 1 / spread**2)
+            pool, vectors = fit_pool(tally, 1 / spread**2), rows.vectors
             if not weights:
-                tally, pool = _offset(tally, pool)
+                vectors = _offset(vectors, pool)
+                tally = Tally(_offset(tally.vectors, pool), tally.count, tally.wins)
+                pool = np.array([1 / TINY, 0.0])
             starts = np.repeat(pool[None], tally.people, axis=0)
             own = climb(tally, np.eye(tally.people), starts, pool, 1 / apart**2, steps=30)
             test = fold == at
-            z = tally.vectors @ own.T
+            z = vectors @ own.T
             p[test] = expit(z[rows.pair[test], rows.annotator[test]])
         likelihoods.append(
             (measure_likelihood(rows.y, p).mean(), average(measure_right(rows.y, p)))
@@ -130,11 +132,10 @@ def try_each(rows: Rows, spread: float, weights: bool, seed: int = 0) -> dict[st
     return {"log_likelihood": likelihood, "accuracy": accuracy}
 
 
-def _offset(tally: Tally, pool: Array) -> tuple[Tally, Array]:
+def _offset(vectors: Array, pool: Array) -> Array:
     """The pool's logit as one dimension, whose weight the prior holds where it is, and a 1."""
-    z = tally.vectors @ pool
-    vectors = np.stack([TINY * z, np.ones(len(z))], axis=1)
-    return Tally(vectors, tally.count, tally.wins), np.array([1 / TINY, 0.0])
+    z = vectors @ pool
+    return np.stack([TINY * z, np.ones(len(z))], axis=1)
 
 
 def _measure_entropy(scores: Array) -> float:

@@ -44,10 +44,10 @@ def assay() -> None:
 
 for command in (
     run.run, data.import_, pools.clean, *stages.COMMANDS, decontaminating.decontaminate,
-    measuring.reliability, measuring.bias, rubric.rubric, people.review, shipping.publish,
-    shipping.versions, shipping.diff, shipping.explain, shipping.export, shipping.train,
-    shipping.exam, shipping.report, services.up, services.down, services.status, services.deploy,
-    services.doctor,
+    measuring.reliability, measuring.bias, rubric.rubric, people.review, measuring.prototypes,
+    shipping.publish, shipping.versions, shipping.diff, shipping.explain, shipping.export,
+    shipping.train, shipping.exam, shipping.report, services.up, services.down, services.status,
+    services.deploy, services.doctor,
 ):  # fmt: skip
     assay.add_command(command)
 

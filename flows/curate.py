@@ -26,7 +26,6 @@ from engines.chat import ServerUnreachable
 from engines.services import find_service, release_services
 from flows.console import Console
 from flows.orphans import close_orphans, name_this_process
-from pipelines.clean.quality import STAGES, find_rules
 from pipelines.lake.run import StageSummary, merge_counts, new_run
 from pipelines.ship.exam import render_exam, take_exam
 from pipelines.ship.export import export_version, holds_version
@@ -35,10 +34,10 @@ from pipelines.ship.report import build_report
 from pipelines.ship.train import train_model
 from pipelines.steps import (
     CALL_STEPS,
-    DECONTAMINATING,
     STEPS,
     Work,
     find_recipe,
+    is_wanted,
     open_work,
     publish_settled,
     run_step,
@@ -171,7 +170,7 @@ def curate_here(
 def _travel(work: Work, lake: str, out: Path, console: Console) -> Outputs:
     summaries: list[StageSummary] = []
     for name in STEPS:
-        if not _is_wanted(work.recipe, name):
+        if not is_wanted(work.recipe, name):
             continue
         summary = _run_in_chunks(work, name)
         summaries.append(summary)
@@ -256,22 +255,6 @@ def _as_task(name: str, work: Callable[[], Any]) -> Any:
         persist_result=False,
     )
     return step()
-
-
-def _is_wanted(recipe: Recipe, name: str) -> bool:
-    prompts = recipe.prompts
-    return {
-        "import": bool(prompts.imports),
-        "synthesise": bool(prompts.verifiable or prompts.arithmetic),
-        "grow": prompts.open is not None,
-        **dict.fromkeys(DECONTAMINATING, recipe.clean.decontaminate is not None),
-        "signals": bool(recipe.signals),
-        "attributes": recipe.attributes is not None,
-        "judge": bool(recipe.judges),
-        "match": recipe.clean.bias.match_length,
-        "weigh": recipe.mix.weigh is not None,
-        **{stage: bool(find_rules(recipe.clean.quality, kind)) for kind, stage in STAGES.items()},
-    }.get(name, True)
 
 
 def _compact(work: Work) -> None:

@@ -18,7 +18,7 @@ from pipelines.clean.dedup import dedup_prompts
 from pipelines.clean.filters import filter_pairs
 from pipelines.clean.matching import match_lengths
 from pipelines.clean.mix import mix_pairs
-from pipelines.clean.quality import apply_rules, frame_pairs
+from pipelines.clean.quality import STAGES, apply_rules, find_rules, frame_pairs
 from pipelines.clean.repeats import drop_repeats
 from pipelines.clean.responses import filter_responses
 from pipelines.clean.rules.table import Kind
@@ -27,6 +27,7 @@ from pipelines.clean.weighing import weigh_pairs
 from pipelines.label.describing import describe_pairs
 from pipelines.label.judging import judge_pairs
 from pipelines.label.labelling import label_pairs
+from pipelines.label.people.prototyping import fit_people
 from pipelines.label.people.queueing import queue_reviews
 from pipelines.label.signalling import run_signals
 from pipelines.label.verifying import verify
@@ -42,6 +43,7 @@ from pipelines.view import View
 from schemas.recipe import (
     ImportSource,
     LabelSpec,
+    PrototypeSpec,
     Recipe,
     RecipeError,
     ReviewSpec,
@@ -158,6 +160,18 @@ def _decontaminate_responses(work: Work, limit: int | None) -> StageSummary:
     )
 
 
+def _fit_people(work: Work, limit: int | None) -> StageSummary:
+    if not is_wanted(work.recipe, "prototypes"):
+        return StageSummary("prototypes", rows_in=0, kept=0)
+    view = work.look()
+    return fit_people(work.lake, work.run, work.recipe, view.voices, view.pairs)
+
+
+def _label(work: Work, limit: int | None) -> StageSummary:
+    view = work.look()
+    return label_pairs(work.lake, work.run, work.recipe, view.labels, view.tastes)
+
+
 def _filter(work: Work, limit: int | None) -> StageSummary:
     view = work.look()
     return filter_pairs(
@@ -200,7 +214,8 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
     "signals": _signal,
     "attributes": _describe,
     "judge": _judge,
-    "label": lambda w, _: label_pairs(w.lake, w.run, w.recipe, w.look().labels),
+    "prototypes": _fit_people,
+    "label": _label,
     "review_queue": lambda w, _: queue_reviews(w.lake, w.run, w.look()),
     "filter": _filter,
     "quality_pairs": _check("pair"),
@@ -230,6 +245,7 @@ FIRST_CHANGED = {
     "signals": "labels",
     "attributes": "labels",
     "judge": "labels",
+    "prototypes": "labels",
     "label": "labels",
     "review_queue": "labels",
     "filter": "unrepeated",
@@ -242,12 +258,36 @@ SETTLING_TRIES = 3
 CALL_STEPS = ("grow", "rollouts", "signals", "attributes", "judge")
 SETTLING_STEPS = (
     "dedup", "decontaminate", "split", "quality_prompts", "filter_responses",
-    "decontaminate_responses", "quality_responses", "repeats", "verify", "label", "review_queue",
-    "filter", "quality_pairs", "mix", "match", "weigh",
+    "decontaminate_responses", "quality_responses", "repeats", "verify", "prototypes", "label",
+    "review_queue", "filter", "quality_pairs", "mix", "match", "weigh",
 )  # fmt: skip
 """What follows from the recipe and the lake as it is: no new prompt, no model call."""
 DECONTAMINATING = ("decontaminate", "decontaminate_responses")
 """Steps that do nothing for a recipe that names no evaluation set."""
+
+
+def is_wanted(recipe: Recipe, step: str) -> bool:
+    """Whether the recipe has anything for a step to do."""
+    prompts = recipe.prompts
+    return {
+        "import": bool(prompts.imports),
+        "synthesise": bool(prompts.verifiable or prompts.arithmetic),
+        "grow": prompts.open is not None,
+        "signals": bool(recipe.signals),
+        "attributes": recipe.attributes is not None,
+        "judge": bool(recipe.judges),
+        "prototypes": recipe.review.prototypes is not None,
+        **dict.fromkeys(DECONTAMINATING, recipe.clean.decontaminate is not None),
+        "match": recipe.clean.bias.match_length,
+        "weigh": recipe.mix.weigh is not None,
+        **{stage: bool(find_rules(recipe.clean.quality, kind)) for kind, stage in STAGES.items()},
+    }.get(step, True)
+
+
+def settle(work: Work, until: str = SETTLING_STEPS[-1]) -> list[StageSummary]:
+    """Run what follows from the recipe and the lake as it is, up to one of `SETTLING_STEPS`."""
+    steps = SETTLING_STEPS[: SETTLING_STEPS.index(until) + 1]
+    return [run_step(work, step) for step in steps if is_wanted(work.recipe, step)]
 
 
 def run_step(work: Work, name: str, limit: int | None = None) -> StageSummary:
@@ -268,9 +308,28 @@ def publish_settled(work: Work, stages: Sequence[StageSummary]) -> Published:
         try:
             return publish_version(work.lake, work.run, work.look(), stages)
         except Unsettled:
-            again = {step: run_step(work, step) for step in SETTLING_STEPS}
+            again = {summary.stage: summary for summary in settle(work)}
             stages = [again.get(summary.stage, summary) for summary in stages]
     return publish_version(work.lake, work.run, work.look(), stages)
+
+
+def speak_for(recipe: Recipe, prototype: str) -> Recipe:
+    """The recipe with the labels of one prototype of annotators, under a name that says so.
+
+    Raises:
+        RecipeError: no prototype can be called that.
+    """
+    content = heed_prototypes(recipe).model_dump(mode="json")
+    content["name"] = f"{recipe.name}.{prototype}"
+    content["label"]["prototype"] = prototype
+    return parse_recipe(content, recipe.name)
+
+
+def heed_prototypes(recipe: Recipe) -> Recipe:
+    """The recipe with `review.prototypes`, its own or as it is where nothing is said."""
+    spec = recipe.review.prototypes or PrototypeSpec()
+    review = recipe.review.model_copy(update={"prototypes": spec})
+    return recipe.model_copy(update={"review": review})
 
 
 @contextmanager

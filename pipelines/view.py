@@ -52,6 +52,10 @@ from pipelines.label.judges import load_judges
 from pipelines.label.labelling import STAGE as LABEL
 from pipelines.label.labelling import apply_policy, make_label_scope
 from pipelines.label.pairs import find_pairs
+from pipelines.label.people.prototyping import STAGE as PROTOTYPES
+from pipelines.label.people.prototyping import make_prototype_scope
+from pipelines.label.people.tastes import Tastes, find_tastes
+from pipelines.label.people.voices import find_voices
 from pipelines.lake.catalogue import Lake
 from pipelines.make.pool import find_prompts
 from pipelines.make.rollouts import find_rollouts
@@ -134,9 +138,24 @@ class View:
         return load_judges(self.recipe, self.base)
 
     @cached_property
+    def voices(self) -> pl.DataFrame:
+        """What persons said, our own and those of the recipe's pools, each by name."""
+        return find_voices(self.lake, [source.name for source in self.recipe.prompts.imports])
+
+    @cached_property
+    def tastes(self) -> Tastes | None:
+        """What prototypes of these people say of the candidate pairs, where the recipe has labels
+        heed them and they are fitted."""
+        if self.recipe.review.prototypes is None:
+            return None
+        return find_tastes(self.lake, self.recipe, self.voices, self.pairs)
+
+    @cached_property
     def labels(self) -> pl.DataFrame:
         """The candidate pairs with what the label policy says of them."""
-        return apply_policy(self.lake, self.recipe, self.judges, self.pairs, self.variants)
+        return apply_policy(
+            self.lake, self.recipe, self.judges, self.pairs, self.variants, self.tastes
+        )
 
     @cached_property
     def labelled(self) -> pl.DataFrame:
@@ -212,6 +231,9 @@ class View:
         }
         matching = self.recipe.clean.bias.match_length
         weighing = self.recipe.mix.weigh is not None
+        fitted = {}
+        if self.recipe.review.prototypes is not None:
+            fitted[PROTOTYPES] = make_prototype_scope(self.recipe, self.voices, self.pairs)
         found = {
             DEDUP: make_dedup_scope(self.recipe, self.pool),
             SPLIT: make_split_scope(self.recipe, self.uncontaminated),
@@ -219,6 +241,7 @@ class View:
             FILTER_RESPONSES: make_response_scope(self.recipe.clean, self.all_rollouts),
             **quality["response"],
             REPEATS: make_repeat_scope(self.usable_rollouts),
+            **fitted,
             LABEL: make_label_scope(self.recipe, self.labels),
             FILTER: make_filter_scope(self.labelled, self.recipe.clean.cut_off),
             **quality["pair"],

@@ -136,6 +136,7 @@ class LabelSpec(Part):
     `threshold` is the least probability (averaged over both orders) that a judge's label needs;
     below it a pair goes to people. `pairs_per_prompt` caps the candidate pairs of one prompt.
     `calibration` reads each judge's probability through the fit of its reliability card.
+    `prototype` names one of `review.prototypes` whose labels are wanted, instead of everybody's.
     """
 
     policy: Literal[
@@ -145,6 +146,7 @@ class LabelSpec(Part):
     threshold: Annotated[float, Field(gt=0.5, lt=1)] = 0.55
     pairs_per_prompt: Annotated[int, Field(ge=1)] = 4
     calibration: Literal["platt", "isotonic"] | None = None
+    prototype: Annotated[str, Field(pattern=r"^prototype_[1-9][0-9]*$")] | None = None
 
 
 class CutOffSpec(Part):
@@ -180,6 +182,18 @@ class SplitSpec(Part):
     clusters: Literal["near", "semantic"] = "near"
 
 
+class PrototypeSpec(Part):
+    """Kinds of annotators, fitted to what persons say: at most `most` are tried, each of at least
+    `least` people. A pair on which two of them part (each as sure as `label.threshold` asks, of
+    different sides) goes to people instead of getting everybody's label; `parted: label` keeps
+    that label.
+    """
+
+    most: Annotated[int, Field(ge=2, le=32)] = 8
+    least: Annotated[int, Field(ge=5)] = 5
+    parted: Literal["review", "label"] = "review"
+
+
 class ReviewSpec(Part):
     """What people are asked, and what their answers must show before they count as gold.
 
@@ -190,7 +204,8 @@ class ReviewSpec(Part):
     rubric whose criteria are rated. `show_predictions` shows what judges said, which anchors
     people. A batch passes its gates at `min_alpha` (Krippendorff) and `min_gold_accuracy`; a
     person below the latter is set aside. A release takes an item with `min_answers` of the
-    `overlap` answers (all of them, where it is not given).
+    `overlap` answers (all of them, where it is not given). `prototypes` has labels heed where
+    people differ for good.
     """
 
     limit: Annotated[int, Field(ge=1)] = 100
@@ -204,6 +219,7 @@ class ReviewSpec(Part):
     min_alpha: Annotated[float, Field(ge=-1, le=1)] = 0.4
     min_gold_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.7
     min_answers: Annotated[int, Field(ge=1, le=50)] | None = None
+    prototypes: PrototypeSpec | None = None
 
     @model_validator(mode="after")
     def check_people(self) -> ReviewSpec:
@@ -269,6 +285,15 @@ class Recipe(Part):
                 near = difflib.get_close_matches(name, self.models, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ValueError(f"{key} names {name!r}, which is not under models{hint}")
+        return self
+
+    @model_validator(mode="after")
+    def check_prototype(self) -> Recipe:
+        if self.label.prototype and self.review.prototypes is None:
+            raise ValueError(
+                f"label.prototype is {self.label.prototype}, and review has no prototypes: add "
+                "`prototypes: {}` under review"
+            )
         return self
 
     @property

@@ -5,7 +5,7 @@ Pairs are held out, not opinions: a pair that others have judged is known alread
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,13 +43,14 @@ class Choice:
 @dataclass(frozen=True, eq=False)
 class Trial:
     """What `k` prototypes predicted of all rows, each from the other folds; the log likelihood of
-    these, `worth`; and how many prototypes were `merged`, on average."""
+    these, `worth`; how many prototypes were `merged`, on average; and the `pools` of the folds."""
 
     k: int
     prior: Prior
     predicted: Array
     worth: float
     merged: float
+    pools: tuple[Array, ...]
 
 
 def choose_count(rows: Rows, most: int, least: int, seed: int) -> Choice:
@@ -65,8 +66,9 @@ def choose_count(rows: Rows, most: int, least: int, seed: int) -> Choice:
     rows = limit_people(rows, seed)
     fold = deal_pairs(rows, FOLDS, seed)
 
-    def attempt(k: int, prior: Prior) -> Trial:
-        return _predict_folds(rows, fold, k, prior, least, seed)
+    def attempt(k: int, prior: Prior, known: Trial | None = None) -> Trial:
+        pools = known.pools if known else (None,) * FOLDS
+        return _predict_folds(rows, fold, k, prior, least, seed, pools)
 
     pool = _climb_spreads(lambda spread: attempt(1, Prior(spread, 0.0)), len(SPREADS) // 2)
     width = pool.prior.pool
@@ -74,11 +76,11 @@ def choose_count(rows: Rows, most: int, least: int, seed: int) -> Choice:
     for k in range(2, most + 1):
         if k == 2:
             start = SPREADS.index(width)
-            trial = _climb_spreads(lambda apart: attempt(2, Prior(width, apart)), start)
-            prior, alone = trial.prior, attempt(1, trial.prior)
+            trial = _climb_spreads(lambda apart: attempt(2, Prior(width, apart), pool), start)
+            prior, alone = trial.prior, attempt(1, trial.prior, pool)
             rival = alone if alone.worth > pool.worth else pool
         else:
-            trial, rival = attempt(k, prior), rival if kept is pool else kept
+            trial, rival = attempt(k, prior, pool), rival if kept is pool else kept
         table.append(_compare(rows, trial, rival))
         gain, doubt = table[-1]["gain"], SURE * table[-1]["gain_error"]
         kept, idle = (trial, 0) if gain > max(doubt, SLIGHT) else (kept, idle + 1)
@@ -137,17 +139,26 @@ def _climb_spreads(attempt: Callable[[float], Trial], start: int) -> Trial:
     return best
 
 
-def _predict_folds(rows: Rows, fold: Places, k: int, prior: Prior, least: int, seed: int) -> Trial:
-    found, merged = np.full(len(rows.y), 0.5), 0
+def _predict_folds(
+    rows: Rows,
+    fold: Places,
+    k: int,
+    prior: Prior,
+    least: int,
+    seed: int,
+    pools: Sequence[Array | None],
+) -> Trial:
+    found, fitted = np.full(len(rows.y), 0.5), []
     for at in range(FOLDS):
         test = fold[rows.pair] == at
         tally = rows.tally(~test)
-        mixture = fit_mixture(tally, k, prior, least, seed)
+        mixture = fit_mixture(tally, k, prior, least, seed, pools[at])
         memberships, _ = place(score(tally, mixture.weights), mixture.shares)
         found[test] = predict_rows(rows, test, mixture, memberships)
-        merged += len(mixture.merged)
+        fitted.append(mixture)
     worth = float(measure_likelihood(rows.y, found).sum())
-    return Trial(k, prior, found, worth, merged / FOLDS)
+    merged = sum(len(mixture.merged) for mixture in fitted) / FOLDS
+    return Trial(k, prior, found, worth, merged, tuple(mixture.pool for mixture in fitted))
 
 
 def _compare(rows: Rows, trial: Trial, rival: Trial) -> dict[str, Any]:

@@ -8,24 +8,24 @@ mixed is people, not pairs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
 from scipy.special import expit
 
 Array = NDArray[np.float64]
 
 STARTS = 6
 SCOUTING = 4  # rounds after which only the best start goes on
+DIRECTIONS = 16  # that the starts are scouted in, beside the pool's own
 MAX_ROUNDS = 50
-TOLERANCE = 1e-4  # stop when a round gains less log likelihood than this for each annotator
+TOLERANCE = 1e-3  # stop when a round gains less log likelihood than this for each annotator
 NEWTON = 50  # steps at most, where they are to converge
-CG_STEPS = 4
+CG_STEPS = 2
 HALVINGS = 12
 
 
@@ -65,18 +65,21 @@ class Tally:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """S starts of one mixture: `memberships` (annotators, S, K), `weights` (S, K, d), `shares`
-    (S, K) that add up to one over K, and the `objective` (S,) that a round never lowers: the log
-    likelihood of weights and shares, with their priors."""
+    """S starts of one mixture: `memberships` (annotators, S, K), `weights` (S, K, d), what these
+    say of each pair, `z` (pairs, S, K), `shares` (S, K) that add up to one over K, and the
+    `objective` (S,) that a round never lowers: the log likelihood of weights and shares, with
+    their priors."""
 
     memberships: Array
     weights: Array
+    z: Array
     shares: Array
     objective: Array
 
     def pick(self, start: int) -> State:
         at = slice(start, start + 1)
-        return State(self.memberships[:, at], self.weights[at], self.shares[at], self.objective[at])
+        return State(self.memberships[:, at], self.weights[at], self.z[:, at], self.shares[at],
+                     self.objective[at])  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,31 +102,56 @@ def fit_pool(tally: Tally, ridge: float) -> Array:
     return climb(tally, everybody, nothing[None], nothing, ridge, NEWTON)[0]
 
 
-def fit_mixture(tally: Tally, k: int, prior: Prior, least: int, seed: int) -> Mixture:
-    """Fit the pool, shrunk to 0, and K prototypes, shrunk to the pool, from `STARTS` starts.
-
-    Prototypes of under `least` annotators are merged into the pool (see `merge_small`). The start
-    that goes on after `SCOUTING` rounds is the one that says most of the opinions when it is merged
-    too.
+def fit_mixture(
+    tally: Tally,
+    k: int,
+    prior: Prior,
+    least: int,
+    seed: int,
+    pool: Array | None = None,
+) -> Mixture:
+    """Fit the pool, shrunk to 0, and K prototypes, shrunk to the pool, from the best of `STARTS`
+    starts (`scout`). Prototypes of under `least` annotators are merged into the pool (see
+    `merge_small`). The pool can be given, where it is known.
     """
-    pool = fit_pool(tally, 1 / prior.pool**2)
+    pool = fit_pool(tally, 1 / prior.pool**2) if pool is None else pool
+    everybody = np.ones((tally.people, 1))
     if prior.apart == 0:
         return Mixture(pool[None], np.ones(1), pool)
     ridge = 1 / prior.apart**2
     if k == 1:
-        everybody = np.ones((tally.people, 1))
-        return Mixture(climb(tally, everybody, pool[None], pool, ridge, NEWTON), np.ones(1), pool)
-    state = begin(tally, pool, k, ridge, seed)
-    for _ in range(SCOUTING):
-        state = advance(tally, state, pool, ridge)
-    merged = [_merge_start(tally, state, start, pool, least) for start in range(STARTS)]
-    told = [place(score(tally, one.weights), one.shares)[1].sum() for one in merged]
-    state = state.pick(int(np.argmax(told)))
-    for _ in range(MAX_ROUNDS - SCOUTING):
+        own = climb(tally, everybody, pool[None], pool, ridge, NEWTON)
+        return Mixture(own, np.ones(1), pool)
+    state = scout(tally, pool, k, ridge, least, seed)
+    for _ in range(MAX_ROUNDS):
         before, state = state, advance(tally, state, pool, ridge)
         if state.objective[0] - before.objective[0] < TOLERANCE * tally.people:
             break
     return _merge_start(tally, state, 0, pool, least)
+
+
+def scout(tally: Tally, pool: Array, k: int, ridge: float, least: int, seed: int) -> State:
+    """The start that says most of the opinions after `SCOUTING` rounds, its small prototypes
+    merged. Where there are many dimensions the starts move in a few of them alone, the pool's own
+    and the `DIRECTIONS` in which annotators pull it most: what is left of a start are its
+    memberships, and for these so much is enough."""
+    narrow, middle, basis = tally, pool, None
+    if len(pool) > DIRECTIONS + 1:
+        pull, scale = measure_pull(tally, pool, ridge)
+        apart = find_leading(pull, DIRECTIONS) / scale[:, None]
+        basis = np.linalg.qr(np.column_stack([pool, apart]))[0]
+        narrow = Tally(tally.vectors @ basis, tally.count, tally.wins)
+        middle = pool @ basis
+    state = begin(narrow, middle, k, ridge, seed)
+    for _ in range(SCOUTING):
+        state = advance(narrow, state, middle, ridge)
+    merged = [_merge_start(narrow, state, start, middle, least) for start in range(STARTS)]
+    told = [place(score(narrow, one.weights), one.shares)[1].sum() for one in merged]
+    best = state.pick(int(np.argmax(told)))
+    if basis is None:
+        return best
+    weights = best.weights @ basis.T
+    return replace(best, weights=weights, z=(tally.vectors @ weights[0].T)[:, None])
 
 
 def merge_small(tally: Tally, mixture: Mixture, least: int) -> Mixture:
@@ -152,18 +180,28 @@ def begin(tally: Tally, pool: Array, k: int, ridge: float, seed: int) -> State:
     units. The K leading directions of these are kept (in many dimensions the rest is noise), and
     everybody goes to the nearest of K annotators drawn at random.
     """
-    x, people = tally.vectors, tally.people
-    surprise = tally.wins - tally.count.multiply(expit(x @ pool)[:, None])
-    pull = (surprise.T @ x) / np.sqrt(tally.squares / 4 + ridge)
-    d = pull.shape[1]
-    leading = eigh(pull.T @ pull, subset_by_index=[d - k, d - 1])[1] if d > k else np.eye(d)
-    spots = pull @ leading
+    pull = measure_pull(tally, pool, ridge)[0]
+    spots = pull @ find_leading(pull, k)
     generator = np.random.default_rng([seed, k])
+    people = tally.people
     drawn = [generator.choice(people, k, replace=people < k) for _ in range(STARTS)]
     nearest = [((spots[:, None] - spots[at]) ** 2).sum(axis=2).argmin(axis=1) for at in drawn]
-    memberships = np.eye(k)[np.stack(nearest, axis=1)]
-    weights = np.broadcast_to(pool, (STARTS, k, len(pool)))
-    return State(memberships, weights, np.full((STARTS, k), 1 / k), np.full(STARTS, -np.inf))
+    return _start(tally, pool, np.eye(k)[np.stack(nearest, axis=1)])
+
+
+def measure_pull(tally: Tally, pool: Array, ridge: float) -> tuple[Array, Array]:
+    """The slope (annotators, d) of everybody's log likelihood at the pool, in units of the roots
+    (d,) of its curve, which come with it."""
+    surprise = tally.wins - tally.count.multiply(expit(tally.vectors @ pool)[:, None])
+    scale = np.sqrt(tally.squares / 4 + ridge)
+    return (surprise.T @ tally.vectors) / scale, scale
+
+
+def find_leading(rows: Array, k: int) -> Array:
+    """The k directions (d, k) that tell most of the rows, the greatest last; all d, where there
+    are no more."""
+    d = rows.shape[1]
+    return np.linalg.eigh(rows.T @ rows)[1][:, -k:] if d > k else np.eye(d)
 
 
 def advance(tally: Tally, state: State, pool: Array, ridge: float) -> State:
@@ -171,19 +209,19 @@ def advance(tally: Tally, state: State, pool: Array, ridge: float) -> State:
     one pseudo-annotator each, so that none dies out."""
     starts, k, d = state.weights.shape
     memberships = state.memberships.reshape(tally.people, starts * k)
-    weights = climb(tally, memberships, state.weights.reshape(starts * k, d), pool, ridge, 1)
-    weights = weights.reshape(starts, k, d)
+    begun, z = state.weights.reshape(starts * k, d), state.z.reshape(len(state.z), starts * k)
+    moved, z = _climb(tally, memberships, begun, z, pool, ridge, 1)
+    weights, z = moved.reshape(starts, k, d), z.reshape(state.z.shape)
     shares = (state.memberships.sum(axis=0) + 1) / (tally.people + k)
-    memberships, total = place(score(tally, weights), shares)
+    memberships, total = place(_score(tally, z), shares)
     prior = np.log(shares).sum(axis=1) - ridge / 2 * ((weights - pool) ** 2).sum(axis=(1, 2))
-    return State(memberships, weights, shares, total.sum(axis=0) + prior)
+    return State(memberships, weights, z, shares, total.sum(axis=0) + prior)
 
 
 def score(tally: Tally, weights: Array) -> Array:
     """The log likelihood (annotators, ...) of what each annotator said under weights (..., d)."""
     z = tally.vectors @ weights.reshape(prod(weights.shape[:-1]), -1).T
-    found = tally.wins.T @ z - tally.count.T @ _softplus(z)
-    return found.reshape(tally.people, *weights.shape[:-1])
+    return _score(tally, z.reshape(len(z), *weights.shape[:-1]))
 
 
 def place(likelihood: Array, shares: Array) -> tuple[Array, Array]:
@@ -205,10 +243,22 @@ def climb(
     by at most `steps` steps of Newton's method, whose linear systems are solved by conjugate
     gradients, all B at once. A step that does not gain is halved until it does, or not taken.
     """
+    return _climb(tally, memberships, start, tally.vectors @ start.T, centre, ridge, steps)[0]
+
+
+def _climb(
+    tally: Tally,
+    memberships: Array,
+    start: Array,
+    z: Array,
+    centre: Array,
+    ridge: float,
+    steps: int,
+) -> tuple[Array, Array]:
+    """`climb` from weights that say z (pairs, B); the weights reached, and what they say."""
     x, weights, middle = tally.vectors, start.T.copy(), centre[:, None]
     n, wins = tally.count @ memberships, tally.wins @ memberships
     squares = tally.squares[:, None]
-    z = x @ weights
 
     def evaluate(z: Array, weights: Array) -> Array:
         fitted: Array = (wins * z - n * _softplus(z)).sum(axis=0)
@@ -219,8 +269,9 @@ def climb(
         p = expit(z)
         curve = n * p * (1 - p)
         slope = x.T @ (wins - n * p) - ridge * (weights - middle)
-        step = _solve(x, curve, ridge, slope, squares * curve.sum(axis=0) / tally.size + ridge)
-        moved, size = x @ step, np.ones(len(start))
+        weight = squares * curve.sum(axis=0) / tally.size + ridge
+        step, moved = _solve(x, curve, ridge, slope, weight)
+        size = np.ones(len(start))
         for _ in range(HALVINGS):
             reached = evaluate(z + size * moved, weights + size * step)
             if (reached >= value).all():
@@ -233,30 +284,52 @@ def climb(
         value = value + gained
         if gained.sum() < 1e-9 * tally.size:
             break
-    return weights.T.copy()
+    return weights.T.copy(), z
 
 
-def _solve(x: Array, curve: Array, ridge: float, slope: Array, diagonal: Array) -> Array:
+def _solve(
+    x: Array, curve: Array, ridge: float, slope: Array, diagonal: Array
+) -> tuple[Array, Array]:
     """Conjugate gradients for (x' diag(curve_b) x + ridge) step_b = slope_b, from 0; however early
-    it ends, the step leads uphill."""
-    step, left = np.zeros_like(slope), slope.copy()
+    it ends, the step leads uphill. The steps, and x times them."""
+    step, moved, left = np.zeros_like(slope), np.zeros_like(curve), slope.copy()
     along = left / diagonal
     gain = first = (left * along).sum(axis=0)
-    for _ in range(CG_STEPS):
-        bent = x.T @ (curve * (x @ along)) + ridge * along
-        size = _divide(gain, (along * bent).sum(axis=0))
+    for at in range(CG_STEPS):
+        ahead = x @ along
+        bend = (curve * ahead**2).sum(axis=0) + ridge * (along**2).sum(axis=0)
+        size = _divide(gain, bend)
         step += size * along
-        left -= size * bent
+        moved += size * ahead
+        if at + 1 == CG_STEPS:
+            break
+        left -= size * (x.T @ (curve * ahead) + ridge * along)
         aimed = left / diagonal
         before, gain = gain, (left * aimed).sum(axis=0)
         if (gain <= 1e-6 * first).all():
             break
         along = aimed + _divide(gain, before) * along
-    return step
+    return step, moved
 
 
 def _divide(part: Array, whole: Array) -> Array:
     return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+
+def _start(tally: Tally, pool: Array, memberships: Array) -> State:
+    """Everybody in the place that `memberships` (annotators, S, K) give them, the weights still
+    the pool's."""
+    starts, k = memberships.shape[1:]
+    weights = np.broadcast_to(pool, (starts, k, len(pool)))
+    z = np.broadcast_to((tally.vectors @ pool)[:, None, None], (len(tally.vectors), starts, k))
+    return State(memberships, weights, z, np.full((starts, k), 1 / k), np.full(starts, -np.inf))
+
+
+def _score(tally: Tally, z: Array) -> Array:
+    """`score` of weights that say z (pairs, ...)."""
+    flat = z.reshape(len(z), prod(z.shape[1:]))
+    found = tally.wins.T @ flat - tally.count.T @ _softplus(flat)
+    return found.reshape(tally.people, *z.shape[1:])
 
 
 def _merge_start(tally: Tally, state: State, start: int, pool: Array, least: int) -> Mixture:

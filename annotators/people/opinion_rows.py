@@ -39,14 +39,17 @@ class Rows:
     pairs: list[str]
 
     def tally(self, mask: Mask | None = None) -> Tally:
-        """The opinions (where `mask`) as the mixture takes them; nobody is left out."""
+        """The opinions (where `mask`, with the pairs that they speak of) as the mixture takes them;
+        nobody is left out."""
         from scipy.sparse import csr_array
 
         at = np.arange(len(self.y)) if mask is None else np.flatnonzero(mask)
-        places = (self.pair[at], self.annotator[at])
-        shape = (len(self.pairs), len(self.people))
+        spoken, pair = np.unique(self.pair[at], return_inverse=True)
+        all_are = len(spoken) == len(self.pairs)
+        places = (pair, self.annotator[at])
+        shape = (len(spoken), len(self.people))
         return Tally(
-            self.vectors,
+            self.vectors if all_are else self.vectors[spoken],
             csr_array((np.ones(len(at)), places), shape=shape),
             csr_array((self.y[at], places), shape=shape),
         )

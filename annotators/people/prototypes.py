@@ -3,7 +3,7 @@
 Where people differ for good, the mean of their labels is nobody's label. Here annotators fall into
 K prototypes, each a Bradley-Terry model on the vectors of pairs, shrunk to the pool of everybody
 (`annotators.people.mixture`). K is what predicts held-out pairs best, and is 1 where people do not
-differ. A prototype of fewer than `LEAST` annotators is merged into the pool, so that none can be
+differ. A prototype of fewer than `least` annotators is merged into the pool, so that none can be
 read as a few persons' taste.
 
 The aims are those of VPL (2408.10075: a latent by user, inferred from a few of their pairs) and
@@ -50,8 +50,8 @@ class Prototypes:
             (ties aside), merged (in a fold). One row a number of prototypes tried.
         cards: prototype, annotators, opinions (held out, ties aside), accuracy and its 95 %
             interval accuracy_low, accuracy_high, pool_accuracy: whom the labels serve how well.
-            The interval takes opinions as independent. Accuracies are null for fewer than `LEAST`
-            annotators.
+            The interval takes opinions as independent. Accuracies are null for fewer annotators
+            than a prototype must have.
     """
 
     names: tuple[str, ...]
@@ -72,6 +72,8 @@ def fit_prototypes(
     annotators: Sequence[str],
     pairs: Sequence[str] | None = None,
     *,
+    most: int = MOST,
+    least: int = LEAST,
     seed: int = 0,
 ) -> Prototypes:
     """Fit prototypes, as many as predict held-out pairs best.
@@ -88,6 +90,8 @@ def fit_prototypes(
         annotators: (n,): who said so.
         pairs: (n,): the id of the pair. Opinions on one pair are held out together. Without it each
             opinion is on a pair of its own.
+        most: prototypes to try.
+        least: annotators that a prototype must have.
         seed: of the starts and the folds.
 
     Raises:
@@ -95,9 +99,9 @@ def fit_prototypes(
             missing, or one pair has two vectors.
     """
     rows = read_rows(x, y, annotators, pairs)
-    choice = choose_count(rows, min(MOST, max(len(rows.people) // LEAST, 1)), LEAST, seed)
+    choice = choose_count(rows, min(most, max(len(rows.people) // least, 1)), least, seed)
     tally = rows.tally()
-    mixture = fit_mixture(tally, choice.k, choice.prior, LEAST, seed)
+    mixture = fit_mixture(tally, choice.k, choice.prior, least, seed)
     memberships, _ = place(score(tally, mixture.weights), mixture.shares)
     names = _name_prototypes(mixture)
     likeliest = [names[at] for at in memberships.argmax(axis=1)]
@@ -119,7 +123,7 @@ def fit_prototypes(
         merged=mixture.merged,
         prior=choice.prior,
         trials=choice.table,
-        cards=_make_cards(names, members, choice),
+        cards=_make_cards(names, members, choice, least),
     )
 
 
@@ -180,7 +184,9 @@ def _name_prototypes(mixture: Mixture) -> tuple[str, ...]:
     return (*names[:-1], POOL) if mixture.pooled else tuple(names)
 
 
-def _make_cards(names: Sequence[str], members: pl.DataFrame, choice: Choice) -> pl.DataFrame:
+def _make_cards(
+    names: Sequence[str], members: pl.DataFrame, choice: Choice, least: int
+) -> pl.DataFrame:
     rows = choice.rows
     prototype = dict(members.select("annotator", "prototype").iter_rows())
     of_person = np.array([names.index(prototype[name]) for name in rows.people], dtype=np.int64)
@@ -190,7 +196,7 @@ def _make_cards(names: Sequence[str], members: pl.DataFrame, choice: Choice) -> 
         people = len(members.filter(pl.col("prototype") == name))
         mine = (of_person[rows.annotator] == at) & ~np.isnan(own)
         n = int(mine.sum())
-        accuracy = average(own[mine]) if people >= LEAST else None
+        accuracy = average(own[mine]) if people >= least else None
         low, high = (None, None) if accuracy is None else find_interval(accuracy, n)
         cards.append(
             {

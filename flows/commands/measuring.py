@@ -1,6 +1,8 @@
-"""`assay reliability`: how far to trust each annotator. `assay bias`: how far shortcuts go."""
+"""How far to trust each annotator, who differs from whom, and what a shortcut alone would tell."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import click
 
@@ -64,3 +66,40 @@ def bias(recipe: str, lake: str, as_json: bool) -> None:
         print_json(found)
     else:
         click.echo(render_bias(found))
+
+
+@click.command(epilog=show_example("assay prototypes mine.yaml --members people.csv"))
+@click.argument("recipe")
+@command_options
+@click.option("--members", type=click.Path(path_type=Path, dir_okay=False), default=None,
+              help="A CSV file for each person's prototype, by pseudonym.")  # fmt: skip
+def prototypes(recipe: str, lake: str, as_json: bool, members: Path | None) -> None:
+    """Find kinds of people who differ for good in what they prefer, and where they part.
+
+    Fitted to what persons said (released answers of our own, and the people that the pools of
+    RECIPE name), once for the same opinions. Their number is what predicts held-out pairs
+    best; none has fewer than five people. Labels heed them where RECIPE has `prototypes` under
+    `review`; `assay publish RECIPE --prototype prototype_1` freezes the labels of one.
+    """
+    from dataclasses import replace
+
+    from flows.console import Console, print_json
+    from pipelines.label.people.tastes import require_tastes
+    from pipelines.label.people.telling import render_prototypes, tell_tastes, write_members
+    from pipelines.lake.run import new_run
+    from pipelines.steps import find_recipe, heed_prototypes, open_work, settle
+
+    parsed, base = find_recipe(recipe, lake)
+    console = Console()
+    run = new_run(parsed, tell=console.tell, progress=console.progress)
+    with open_work(lake, parsed, base, run) as opened:
+        work = replace(opened, recipe=heed_prototypes(parsed), _seen={})
+        settle(work, until="prototypes")
+        tastes = require_tastes(work.look().tastes, parsed.name)
+        told = tell_tastes(tastes)
+        if members is not None:
+            write_members(tastes.fit, members)
+    if as_json:
+        print_json(told)
+    else:
+        click.echo(render_prototypes(told))

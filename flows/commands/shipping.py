@@ -12,7 +12,9 @@ from flows.options import command_options, show_example
 @click.command(epilog=show_example("assay publish quickstart"))
 @click.argument("name")
 @command_options
-def publish(name: str, lake: str, as_json: bool) -> None:
+@click.option("--prototype", default=None, metavar="PROTOTYPE",
+              help="Whose labels to freeze, as NAME.PROTOTYPE.")  # fmt: skip
+def publish(name: str, lake: str, as_json: bool, prototype: str | None) -> None:
     """Freeze what the recipe NAME labels today as a version; no model is called.
 
     Whatever the recipe says of duplicates, splits, cleaning, labels and quotas is applied first.
@@ -21,18 +23,14 @@ def publish(name: str, lake: str, as_json: bool) -> None:
     """
     from flows.console import print_json
     from pipelines.lake.run import new_run
-    from pipelines.steps import (
-        SETTLING_STEPS,
-        find_recipe,
-        open_work,
-        publish_settled,
-        run_step,
-    )
+    from pipelines.steps import find_recipe, open_work, publish_settled, settle, speak_for
 
     parsed, base = find_recipe(name, lake)
-    with open_work(lake, parsed, base, new_run(parsed)) as work:
-        summaries = [run_step(work, step) for step in SETTLING_STEPS]
-        version = publish_settled(work, summaries)
+    if prototype is not None:
+        parsed = speak_for(parsed, prototype)
+    run = new_run(parsed, tell=lambda line: click.echo(line, err=True))
+    with open_work(lake, parsed, base, run) as work:
+        version = publish_settled(work, settle(work))
     if as_json:
         print_json(version.to_json())
     else:

@@ -16,7 +16,8 @@ HELP = {
     "signals": (("signals",), "Compute the signals of RECIPE that the lake lacks."),
     "judge": (("attributes", "judge"),
               "Ask the judges of RECIPE about every pair no verifier decides."),
-    "label": (("label", "review_queue"), "Apply the label policy of RECIPE; queue the undecided."),
+    "label": (("prototypes", "label", "review_queue"),
+               "Apply the label policy of RECIPE; queue the undecided."),
     "dedup": (("dedup", "decontaminate", "split", "quality_prompts"),
               "Find duplicate and contaminated prompts, split the others, check their quality."),
     "filter": (("filter", "quality_pairs"),
@@ -25,6 +26,12 @@ HELP = {
             "Balance the pairs of RECIPE by its quotas and by length, and weigh them."),
 }  # fmt: skip
 
+OPTIONAL = (
+    "attributes",
+    "prototypes",
+    "decontaminate",
+    "decontaminate_responses",
+)  # left out where the recipe has no such part
 # a step of these takes in rows of its own, and not those of the step before it
 MAKERS = ("grow", "judge")
 ADDED = ("calls", "reused", "remaining", "tokens_in", "tokens_out", "made", "invalid")
@@ -56,12 +63,10 @@ def run_steps(
     from engines.services import release_services
     from flows.console import Console, describe_summary, print_json
     from pipelines.lake.run import new_run
-    from pipelines.steps import find_recipe, open_work, run_step
+    from pipelines.steps import find_recipe, is_wanted, open_work, run_step
 
     parsed, base = find_recipe(recipe, lake)
-    unwanted = () if parsed.clean.decontaminate else ("decontaminate", "decontaminate_responses")
-    unwanted += () if parsed.attributes else ("attributes",)
-    names = tuple(name for name in names if name not in unwanted)
+    names = tuple(name for name in names if name not in OPTIONAL or is_wanted(parsed, name))
     console = Console()
     run = new_run(parsed, retry_failed=retry_failed, tell=console.tell, progress=console.progress)
     with open_work(lake, parsed, base, run) as work:

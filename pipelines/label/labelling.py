@@ -13,6 +13,7 @@ from annotators.votes import average_opinions
 from pipelines.label.juries import JURIES
 from pipelines.label.latest import keep_rankings_of
 from pipelines.label.people.counting import find_discarded, keep_counted
+from pipelines.label.people.tastes import PARTED, Tastes, heed_tastes
 from pipelines.label.policies import POLICIES
 from pipelines.label.reliability import LEAST_TO_CALIBRATE, read_cards
 from pipelines.label.variants import VARIANTS, speak_of_standing
@@ -92,15 +93,21 @@ def apply_policy(
     judges: list[Judge],
     pairs: pl.DataFrame,
     variants: pl.DataFrame | None = None,
+    tastes: Tastes | None = None,
 ) -> pl.DataFrame:
     """`pairs` with the columns of `pipelines.label.policies` and chosen_id, rejected_id,
     probability (of the likelier side) and margin (2 p - 1). A pair that waits for people has no
-    chosen side. `variants`: see `find_judgments`."""
+    chosen side.
+
+    Args:
+        variants: see `find_judgments`.
+        tastes: what prototypes of people say of the pairs, where the recipe has labels heed them.
+    """
     judgments = find_judgments(lake, recipe, judges, pairs, variants)
     if recipe.label.calibration:
         judgments = calibrate(lake, judgments, recipe.label.calibration)
     labels = {**POLICIES, **JURIES}[recipe.label.policy](pairs, judgments, recipe.label.threshold)
-    labels = discard(labels, find_discarded(lake))
+    labels = heed_tastes(discard(labels, find_discarded(lake)), tastes, recipe)
     labelled, a_wins = pl.col("status") == "labelled", pl.col("p_a") > 0.5
     return (
         pairs.join(labels, on="pair_id", maintain_order="left")
@@ -172,23 +179,32 @@ def calibrate(lake: Lake, judgments: pl.DataFrame, method: str) -> pl.DataFrame:
     )
 
 
-def label_pairs(lake: Lake, run: Run, recipe: Recipe, labels: pl.DataFrame) -> StageSummary:
+def label_pairs(
+    lake: Lake, run: Run, recipe: Recipe, labels: pl.DataFrame, tastes: Tastes | None = None
+) -> StageSummary:
     """Record what `apply_policy` found: each undecided pair as a `to_review` decision, and each
-    that people discarded as a `drop`."""
+    that people discarded as a `drop`. Where prototypes part, it says which and how surely."""
     spec = recipe.label
     scope = make_label_scope(recipe, labels)
     undecided = labels.filter(pl.col("status") != "labelled")
     gone = pl.col("status") == "discarded"
-    cannot = pl.format("the policy {} cannot decide: {}", pl.lit(spec.policy), "reason")
+    who = spec.prototype or f"the policy {spec.policy}"
+    cannot = pl.lit(f"{who} cannot decide: ") + pl.col("reason")
 
     def compute() -> Decided:
-        decisions = undecided.select(
+        empty = {"pair_id": pl.String, "why": pl.String, "torn": pl.Float64}
+        said = tastes.said.select(empty.keys()) if tastes else pl.DataFrame(schema=empty)
+        decisions = undecided.join(said, on="pair_id", how="left").select(
             item_id="pair_id",
             item_kind=pl.lit("pair"),
             action=pl.when(gone).then(pl.lit("drop")).otherwise(pl.lit("to_review")),
             rule=pl.when(gone).then(pl.lit("discarded_by_people")).otherwise("reason"),
-            reason=pl.when(gone).then("reason").otherwise(cannot),
-            value="probability",
+            reason=pl.when(gone)
+            .then("reason")
+            .when(pl.col("reason") == PARTED)
+            .then("why")
+            .otherwise(cannot),
+            value=pl.when(pl.col("reason") == PARTED).then("torn").otherwise("probability"),
             threshold=pl.lit(spec.threshold),
         )
         counts = labels.drop_nulls("decided_by").group_by("decided_by").len().sort("decided_by")
@@ -204,4 +220,5 @@ def make_label_scope(recipe: Recipe, labels: pl.DataFrame) -> str:
         "pair_id", pl.coalesce("decided_by", "reason"), pl.col("p_a").fill_null(-1.0).round(12)
     )
     inputs = [f"{pair_id}:{why}:{p_a!r}" for pair_id, why, p_a in said.iter_rows()]
-    return make_scope(STAGE, RULES, [spec.policy, spec.threshold], inputs)
+    config = [spec.policy, spec.threshold, *([spec.prototype] if spec.prototype else [])]
+    return make_scope(STAGE, RULES, config, inputs)

@@ -41,7 +41,7 @@ def render_reliability(found: Reliability) -> str:
     if not len(found.cards):
         return "nobody has an opinion on a pair yet: assay judge RECIPE, or assay import"
     gold = f"gold: {len(found.gold)} pairs, from {', '.join(found.sources) or 'nobody'}"
-    parts = [gold, _align(_tabulate_cards(found))]
+    parts = [gold, align(_tabulate_cards(found))]
     if not len(found.gold):
         parts[0] = (
             "gold: none, so nothing says who is right. People make it (assay review push), or it "
@@ -51,16 +51,16 @@ def render_reliability(found: Reliability) -> str:
         rows = [["annotators", "pairs", "agree", "kappa"]]
         for row in found.kappas.iter_rows(named=True):
             pair = f"{row['annotator_1']} · {row['annotator_2']}"
-            rows.append([pair, str(row["n"]), _say(row["agreement"], "{:.1%}"),
-                         _say(row["kappa"], "{:.2f}")])  # fmt: skip
-        parts.append(_align(rows))
+            rows.append([pair, str(row["n"]), say(row["agreement"], "{:.1%}"),
+                         say(row["kappa"], "{:.2f}")])  # fmt: skip
+        parts.append(align(rows))
     if len(found.errors):
         rows = [["errors shared", "pairs", "both wrong", "correlation"]]
         for row in found.errors.iter_rows(named=True):
             pair = f"{row['annotator_1']} · {row['annotator_2']}"
-            rows.append([pair, str(row["n"]), _say(row["both"], "{:.1%}"),
-                         _say(row["phi"], "{:.2f}")])  # fmt: skip
-        parts.append(_align(rows))
+            rows.append([pair, str(row["n"]), say(row["both"], "{:.1%}"),
+                         say(row["phi"], "{:.2f}")])  # fmt: skip
+        parts.append(align(rows))
     plans = [_describe_plan(plan) for plan in found.plans]
     if plans:
         parts.append("\n".join(["what gold recommends", *plans]))
@@ -69,7 +69,7 @@ def render_reliability(found: Reliability) -> str:
         rows += [[_name(cell) for cell in row]
                  for row in getattr(found, name).select(list(heads)).iter_rows()]  # fmt: skip
         if len(rows) > 1:
-            parts.append(_align(rows))
+            parts.append(align(rows))
     if len(found.cycles):
         parts.append(_describe_cycles(found))
     return "\n\n".join(parts)
@@ -78,7 +78,7 @@ def render_reliability(found: Reliability) -> str:
 def _tabulate_cards(found: Reliability) -> list[list[str]]:
     rows = [["annotator", *(title for _, title, _ in COLUMNS)]]
     for card in found.cards.iter_rows(named=True):
-        rows.append([card["annotator"], *(_say(card[key], form) for key, _, form in COLUMNS)])
+        rows.append([card["annotator"], *(say(card[key], form) for key, _, form in COLUMNS)])
     return rows
 
 
@@ -102,7 +102,7 @@ def _describe_plan(plan: Plan) -> str:
     if plan.accuracy is not None:
         lines.append(
             f"    held-out accuracy {plan.accuracy:.1%} (95 % {plan.low or 0:.1%} to "
-            f"{plan.high or 0:.1%}), best judge alone {_say(plan.accuracy_single, '{:.1%}')}"
+            f"{plan.high or 0:.1%}), best judge alone {say(plan.accuracy_single, '{:.1%}')}"
         )
     if plan.temperature is not None:
         lines.append(f"    the votes' weights over a temperature of {plan.temperature:g} are odds")
@@ -113,7 +113,7 @@ def _describe_plan(plan: Plan) -> str:
         if advice.drop:
             lines.append(
                 f"    {advice.annotator}: drop the pairs whose orders disagree "
-                f"({advice.accuracy:.1%} -> {_say(advice.accuracy_kept, '{:.1%}')} right, "
+                f"({advice.accuracy:.1%} -> {say(advice.accuracy_kept, '{:.1%}')} right, "
                 f"{advice.coverage:.0%} left)"
             )
     return "\n".join(lines)
@@ -123,11 +123,12 @@ def _name(value: Any) -> str:
     return str(value) if not isinstance(value, bool) else "yes" if value else "no"
 
 
-def _say(value: Any, form: str) -> str:
+def say(value: Any, form: str) -> str:
+    """A value in its form, a dash for what is not known."""
     return "–" if value is None else form.format(value)
 
 
-def _align(rows: list[list[str]]) -> str:
+def align(rows: list[list[str]]) -> str:
     """Columns side by side, the first to the left."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(

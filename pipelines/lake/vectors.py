@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from engines.embedder import MINILM, choose_precision, embed_texts, name_embedder
-from pipelines.lake.catalogue import Lake
+from pipelines.lake.catalogue import Lake, PastLake
 from pipelines.lake.run import Run
 from schemas.ids import hash_text
 from schemas.tables import polars_schema
@@ -48,7 +48,7 @@ def embed_cached(
     return np.stack([known[key] for key in hashes])
 
 
-def _find(lake: Lake, name: str, keys: list[str]) -> dict[str, NDArray[np.float32]]:
+def _find(lake: Lake | PastLake, name: str, keys: list[str]) -> dict[str, NDArray[np.float32]]:
     found = lake.query(
         "SELECT text_hash, vector FROM embeddings SEMI JOIN wanted USING (text_hash) "
         "WHERE model = ?",
@@ -59,3 +59,26 @@ def _find(lake: Lake, name: str, keys: list[str]) -> dict[str, NDArray[np.float3
         return {}
     flat = found["vector"].explode().to_numpy().astype(np.float32)
     return dict(zip(found["text_hash"], flat.reshape(len(found), -1), strict=True))
+
+
+def embed_missing(
+    lake: Lake, run: Run, stage: str, texts: Sequence[str], model: str = MINILM
+) -> int:
+    """Embed what the lake lacks of `texts`, as `embed_cached` does; how many that were."""
+    known = _find(lake, name_embedder(model, choose_precision()), [hash_text(t) for t in texts])
+    missing = sorted({text for text in texts if hash_text(text) not in known})
+    embed_cached(lake, run, missing, model)
+    return len(missing)
+
+
+def read_vectors(
+    lake: Lake | PastLake, texts: Sequence[str], model: str = MINILM
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The vectors (n, d) of `texts`, and which of them (n,) the lake has; others are nothing."""
+    keys = [hash_text(text) for text in texts]
+    known = _find(lake, name_embedder(model, choose_precision()), sorted(set(keys)))
+    has = np.array([key in known for key in keys], dtype=np.bool_)
+    if not known:
+        return np.zeros((len(keys), 0), dtype=np.float32), has
+    nothing = np.zeros_like(next(iter(known.values())))
+    return np.stack([known.get(key, nothing) for key in keys]), has

@@ -12,6 +12,7 @@ import yaml
 from annotators.templates import hash_templates
 from pipelines.lake.catalogue import Lake
 from pipelines.ship.publish import Published
+from pipelines.ship.tastes import describe_prototypes
 from schemas.part import EMBEDDED
 
 POLICY_TEXT = {
@@ -98,6 +99,7 @@ def write_card(lake: Lake, version: Published, *, hub: bool = False) -> str:
         _table("split (by prompt cluster)", metrics.get("splits", {})),
         "## Who labelled it",
         f"Label policy `{row['policy']}`: {POLICY_TEXT[row['policy']]}.",
+        _describe_prototype(lake, version),
         _table("decided by", metrics.get("decided_by", {})),
         _table("tier", metrics.get("tiers", {})),
         _describe_judges(lake, version),
@@ -159,6 +161,22 @@ def _describe_judges(lake: Lake, version: Published) -> str:
         for name, pairs, text in rows.iter_rows()
     ]
     return "\n".join(["Judges:", *lines])
+
+
+def _describe_prototype(lake: Lake, version: Published) -> str:
+    """Whose labels these are, where they are one prototype's."""
+    told = describe_prototypes(lake, version)
+    if told is None or told["of"] is None:
+        return ""
+    card = next(card for card in told["cards"] if card["prototype"] == told["of"])
+    return (
+        f"What neither a verifier nor recorded gold decides has the label of `{told['of']}`: "
+        f"{card['annotators']} of {told['people']} people who differ from the others for good. On "
+        f"pairs held out it says what they say {card['accuracy']:.1%} of the time (95 % "
+        f"{card['accuracy_low']:.1%} to {card['accuracy_high']:.1%}), one model for everybody "
+        f"{card['pool_accuracy']:.1%}. In the rows, `p_prototype` and `p_pool` are the chance that "
+        "one of them, and that anybody, prefers the chosen response."
+    )
 
 
 def _describe_specification(specification: Mapping[str, Any]) -> str:

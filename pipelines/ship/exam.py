@@ -30,6 +30,7 @@ HELD_OUT = ("test", "gold-exam")
 EXAM = "accuracy on held-out pairs"
 LABELLERS = {
     "llm": "its own judge", "consensus": "its own jury", "import": "the imported labels",
+    "prototype": "a prototype of people",
 }  # fmt: skip
 RESAMPLES = 2000
 EXAM_VERSION = 2

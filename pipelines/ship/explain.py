@@ -83,11 +83,11 @@ def render_explanation(explained: dict[str, Any]) -> str:
         f"pair {explained['pair_id']}",
         f"prompt {prompt['prompt_id']} · {prompt['category']} · {prompt['source']} · "
         f"{prompt['licence']}",
-        *(f"  {m['role']}: {_clip(m['content'])}" for m in prompt["messages"]),
+        *(f"  {m['role']}: {clip(m['content'])}" for m in prompt["messages"]),
     ]
     for side in explained["responses"]:
         lines.append(f"response {side['label'].upper()} {side['response_id']}")
-        lines.append(f"  {_clip(side['content'])}")
+        lines.append(f"  {clip(side['content'])}")
         for made in side["rollouts"]:
             end = f", ended by {made['finish_reason']}" if made["finish_reason"] else ""
             lines.append(f"  from {made['policy']}{end}")
@@ -161,6 +161,7 @@ def _find_sides(lake: Lake, pair_id: str, versions: pl.DataFrame) -> tuple[str, 
     raise PairUnknown(f"{pair_id}: the responses of this pair are not in the lake")
 
 
-def _clip(text: str, length: int = 300) -> str:
+def clip(text: str, length: int = 300) -> str:
+    """A text in a line, cut where it is long."""
     flat = " ".join(text.split())
     return flat if len(flat) <= length else f"{flat[:length]}…"

@@ -18,6 +18,7 @@ from pipelines.lake.catalogue import Lake
 from pipelines.ship.card import write_card
 from pipelines.ship.covering import cover_rows, find_findings, make_cover, read_scopes
 from pipelines.ship.publish import Published, read_pairs
+from pipelines.ship.tastes import add_tastes
 from schemas.errors import AssayError
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ class ExportFailed(AssayError):
 
 def make_rows(lake: Lake, version: Published) -> pl.DataFrame:
     """The rows of an export, sorted by pair_id: prompt, chosen and rejected (lists of messages),
-    margin, and what the lake knows of each pair. `defects` names the rules that marked a pair or a
-    part of it; what the recipe redacts is covered."""
+    margin, and what the lake knows of each pair; of a prototype's version also what `add_tastes`
+    adds. `defects` names the rules that marked a pair or a part of it; what the recipe redacts is
+    covered."""
     pairs = read_pairs(lake, version)
     scopes, recipe = read_scopes(lake, version.name, version.version)
     rows = lake.query(
@@ -48,7 +50,8 @@ def make_rows(lake: Lake, version: Published) -> pl.DataFrame:
         "JOIN responses r ON r.response_id = p.rejected_id ORDER BY p.pair_id",
         pairs=pairs,
     )
-    return cover_rows(rows, find_findings(lake, scopes, pairs), make_cover(recipe))
+    covered = cover_rows(rows, find_findings(lake, scopes, pairs), make_cover(recipe))
+    return add_tastes(lake, version, covered)
 
 
 def make_dataset(lake: Lake, version: Published) -> datasets.DatasetDict:

@@ -142,3 +142,42 @@ def plot_learning(learning: Mapping[str, Any]) -> str:
     return draw_figure(
         "learning", "Accuracy of labels and of a small reward model by minutes", paint, height=2.9
     )
+
+
+def plot_prototypes(cards: Sequence[Mapping[str, Any]]) -> str:
+    """How well each prototype's people are known on held-out pairs, by their prototype (with its
+    95 % interval) and by one model for everybody.
+
+    Args:
+        cards: prototype, annotators, accuracy, accuracy_low, accuracy_high, pool_accuracy; those
+            without an accuracy are left out.
+    """
+    known = [card for card in cards if card["accuracy"] is not None]
+    if not known:
+        return say_no_data("no prototype was measured")
+
+    def paint(axes: Any) -> None:
+        axes.axvline(0.5, color=LINE, linewidth=1, linestyle="--")
+        for place, card in enumerate(known):
+            ends = [card["accuracy_low"], card["accuracy_high"]]
+            axes.plot(ends, [place] * 2, color=BLUE, linewidth=2)
+        places = range(len(known))
+        for key, label, colour, marker in (
+            ("accuracy", "its own model", BLUE, "o"),
+            ("pool_accuracy", "one model for everybody", ORANGE, "D"),
+        ):
+            axes.plot([card[key] for card in known], places, linestyle="", marker=marker,
+                      markersize=6, color=colour, label=label)  # fmt: skip
+        name_bars(
+            axes,
+            [card["prototype"] for card in known],
+            [max(card["accuracy_high"], card["pool_accuracy"]) for card in known],
+            [f"{card['annotators']:,} people" for card in known],
+        )
+        axes.set_xlim(0, 1.3)
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
+        axes.set_xlabel("right on held-out pairs (dashed: chance)")
+        put_legend(axes, columns=2)
+
+    label = "Accuracy on held-out pairs, by prototype of people"
+    return draw_figure("prototypes", label, paint, len(known))

@@ -26,12 +26,18 @@ from pipelines.lake.catalogue import Lake
 from pipelines.ship import figures
 from pipelines.ship.card import is_judged_by_embedded
 from pipelines.ship.covering import make_cover
-from pipelines.ship.figures_people import plot_learning, plot_minutes, plot_people
+from pipelines.ship.figures_people import (
+    plot_learning,
+    plot_minutes,
+    plot_people,
+    plot_prototypes,
+)
 from pipelines.ship.figures_reliability import plot_calibration
 from pipelines.ship.publish import Published, find_version
 from pipelines.ship.report_filters import plot_length_wins, read_examples, read_quarantined
 from pipelines.ship.report_people import describe_people
 from pipelines.ship.report_reliability import describe_reliability
+from pipelines.ship.tastes import describe_prototypes
 from pipelines.ship.train import TrainedModel, find_models_of
 from schemas.errors import AssayError
 
@@ -153,6 +159,7 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
         lake, snapshot=int(row["snapshot"]), version=(found.name, found.version)
     )
     people = describe_people(lake, found, recipe)
+    prototypes = describe_prototypes(lake, found)
     writers = lake.query(WRITERS_SQL.format(snapshot=int(row["snapshot"])), key * 2)
     categories = _hold_against_quota(pairs, "category", metrics.get("quota") or {})
     cover = make_cover(recipe)
@@ -177,6 +184,7 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
         "quarantined": read_quarantined(lake, stages, cover),
         "shortfalls": _find_shortfalls(stages),
         "bias": {"rows": bias.get("rows") or [], "pairs": bias.get("pairs"), "bounds": bounds},
+        "prototypes": prototypes,
         "compositions": {
             "category": categories.to_dicts(),
             "source": _hold_against_quota(
@@ -208,6 +216,7 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
             "people": plot_people(people["people"], people["bar"]) if people else "",
             "minutes": plot_minutes(people["curve"], people["exams"]) if people else "",
             "learning": plot_learning(people["learning"]) if people else "",
+            "prototypes": plot_prototypes(prototypes["cards"]) if prototypes else "",
             "categories": figures.plot_categories(
                 categories.select(category="key", pairs="pairs", quota="wanted")
             ),

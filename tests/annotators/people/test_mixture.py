@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from annotators.people.mixture import (
+    DIRECTIONS,
     Array,
     Mixture,
     Prior,
@@ -21,6 +22,7 @@ from annotators.people.mixture import (
     merge_small,
     place,
     score,
+    scout,
 )
 from annotators.people.opinion_rows import read_rows
 
@@ -77,6 +79,18 @@ def test_no_round_loses(seed: int, k: int, ridge: float) -> None:
         assert (state.objective >= before.objective - 1e-8).all()
         assert state.shares.sum(axis=1) == pytest.approx(np.ones(len(state.shares)))
         assert state.memberships.sum(axis=2) == pytest.approx(np.ones(state.memberships.shape[:2]))
+
+
+@given(seeds, st.integers(2, 4))
+def test_a_start_scouted_in_few_directions_goes_on_in_all(seed: int, k: int) -> None:
+    tally = draw_tally(seed, d=DIRECTIONS + 9)
+    pool = fit_pool(tally, 1.0)
+    state = scout(tally, pool, k, 1.0, 1, seed)
+    assert state.weights.shape == (1, k, len(pool))
+    assert state.z == pytest.approx(np.einsum("nd,skd->nsk", tally.vectors, state.weights))
+    on = advance(tally, state, pool, 1.0)
+    assert on.objective[0] >= state.objective[0] - 1e-8
+    assert on.z == pytest.approx(np.einsum("nd,skd->nsk", tally.vectors, on.weights))
 
 
 def test_a_steep_start_is_brought_back() -> None:

@@ -84,3 +84,14 @@ def test_what_was_embedded_before_a_failure_is_kept(
 
 def test_no_texts(lake: Lake, asked: list[str]) -> None:
     assert len(vectors.embed_cached(lake, new_run(), [])) == 0 == len(asked)
+
+
+def test_what_is_missing_is_embedded_once_and_read_without_a_model(
+    lake: Lake, asked: list[str]
+) -> None:
+    assert vectors.embed_missing(lake, new_run(), "t", ["aa", "bbb", "aa"]) == 2
+    assert vectors.embed_missing(lake, new_run(), "t", ["bbb"]) == 0
+    found, known = vectors.read_vectors(lake, ["bbb", "never", "aa"])
+    assert found[:, 0].tolist() == [3, 0, 2] and known.tolist() == [True, False, True]
+    assert vectors.read_vectors(lake, ["aa"], "another")[0].shape == (1, 0)
+    assert asked == ["aa", "bbb"]

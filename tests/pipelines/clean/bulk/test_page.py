@@ -61,7 +61,7 @@ def test_a_contradiction_that_nobody_wins_stands_beside_its_opposite(tmp_path: P
     turned = {**row, "chosen": row["rejected"], "rejected": row["chosen"]}
     clean_pool(write_pool(tmp_path / "pool", [[row, turned]]), tmp_path / "out", PLAN, new_run())
     text = (tmp_path / "out" / "report.html").read_text("utf-8")
-    assert text.count("contradicts it") == 2
+    assert text.count('class="head right">contradicts it') == 2
     assert text.count("rejected, the same") == text.count("chosen, the same") == 2
     assert "It is &lt;i&gt;so&lt;/i&gt;." in text
 
