@@ -37,7 +37,6 @@ from numpy.typing import NDArray
 from benchmarks.near_duplicates import describe_machine
 from benchmarks.near_pool import make_words, pick_words
 from benchmarks.peers.environments import Missing, find_python, read_version
-from benchmarks.peers.meter import count_seconds, read_peak
 from schemas.ids import make_seed
 
 ROOT = Path(__file__).parents[1]
@@ -47,9 +46,7 @@ PLANTED = 0.01
 FEW = 2_000
 GOALS = {"polars": 3, "pyahocorasick": 10, "duckdb": 50}
 SHARES = {"assay": 1.0, "polars": 0.1, "pyahocorasick": 0.05, "duckdb": 0.05}
-PROMPT_SHARES = {
-    "pyahocorasick": 0.1
-}  # its automaton of all prompts takes more memory than there is
+PROMPT_SHARES = {"pyahocorasick": 0.1}  # its automaton of these takes most of 1 GB
 THRESHOLDS = np.round(np.arange(0.60, 0.951, 0.01), 2)
 Vectors = NDArray[np.float32]
 
@@ -336,6 +333,8 @@ def cut(file: Path, share: float, count: int | None) -> Path:
 
 def do_work(tool: str, source: str, asked: str, target: str) -> dict[str, float]:
     """Index the prompts and find the rows, once of a few rows and once of all."""
+    from benchmarks.peers.meter import count_seconds, read_peak  # it reads its own command line
+
     work = WORKS[tool]
     known = pl.read_parquet(asked)["text"]
     few = Path(source).with_name(f"few-{tool}-{os.getpid()}.parquet")
@@ -356,7 +355,7 @@ def find_assay(source: Path, known: pl.Series) -> Iterator[list[int]]:
 
     rows = tuple(str(i) for i in range(len(known)))
     references = References(("set",) * len(known), rows, tuple(known), ())
-    for batch in pq.ParquetFile(source).iter_batches(CHUNK):
+    for batch in pq.ParquetFile(source, pre_buffer=False).iter_batches(CHUNK):
         frame = pl.DataFrame(batch)
         hits = find_copies(frame["text"], references, {"13gram": 0.0})
         yield frame["id"].gather(hits["item"]).to_list()
@@ -379,7 +378,7 @@ def find_polars(source: Path, known: pl.Series) -> Iterator[list[int]]:
 
     prompts = pl.DataFrame({"id": range(len(known)), "text": known})
     index = list_grams(prompts).select("gram").unique().collect()
-    for batch in pq.ParquetFile(source).iter_batches(CHUNK):
+    for batch in pq.ParquetFile(source, pre_buffer=False).iter_batches(CHUNK):
         frame = pl.DataFrame(batch)
         grams = list_grams(frame)
         hits = grams.join(index.lazy(), on="gram", how="semi").select(pl.col("id").unique())

@@ -20,7 +20,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipelines.clean.kernels.bits import find_address
-from pipelines.clean.kernels.plain import END, _decode, _skip_ascii
+from pipelines.clean.kernels.plain import END, decode, skip_ascii
 from pipelines.clean.kernels.words import Texts, count_room, hash_words, read_texts, roll_words
 from pipelines.clean.texts import normalise
 
@@ -171,16 +171,16 @@ def _blank_between(data: Any, starts: Any, ends: Any, kinds: Any) -> Any:
         data[i] = byte if letter | digit | (byte >= 128) else BLANK
     base = find_address(data)
     for row in range(starts.size):
-        at = _skip_ascii(base, starts[row], ends[row])
+        at = skip_ascii(base, starts[row], ends[row])
         while at < ends[row]:
-            code, size = _decode(base + at, ends[row] - at)
+            code, size = decode(base + at, ends[row] - at)
             kind = kinds[code] if 0 <= code < kinds.size else WORD_ALONE
             if kind == WORD_ALONE:
                 alone[row] = True
             elif kind == BETWEEN:
                 for i in range(at, at + size):
                     data[i] = BLANK
-            at = _skip_ascii(base, at + size, ends[row])
+            at = skip_ascii(base, at + size, ends[row])
     return alone
 
 

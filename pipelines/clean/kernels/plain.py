@@ -51,18 +51,18 @@ def find_odd(data: Any, starts: Any, ends: Any, plain: Any) -> Any:
     odd = np.zeros(starts.size, dtype=np.bool_)
     base = find_address(data)
     for row in range(starts.size):
-        at = _skip_ascii(base, starts[row], ends[row])
+        at = skip_ascii(base, starts[row], ends[row])
         while at < ends[row]:
-            code, size = _decode(base + at, ends[row] - at)
+            code, size = decode(base + at, ends[row] - at)
             if code < 0 or code >= plain.size or not plain[code]:
                 odd[row] = True
                 break
-            at = _skip_ascii(base, at + size, ends[row])
+            at = skip_ascii(base, at + size, ends[row])
     return odd
 
 
 @njit(forceinline=True)
-def _skip_ascii(base: int, at: int, end: int) -> int:
+def skip_ascii(base: int, at: int, end: int) -> int:
     """Where the next byte that is not ASCII stands, or `end`."""
     while at + BLOCK <= end:
         high = mark_high(base + at)
@@ -75,7 +75,7 @@ def _skip_ascii(base: int, at: int, end: int) -> int:
 
 
 @njit(forceinline=True)
-def _decode(address: int, left: int) -> tuple[int, int]:
+def decode(address: int, left: int) -> tuple[int, int]:
     """A character's code point and size in bytes; -1 where the bytes are no UTF-8."""
     byte = np.int64(load_byte(address))
     more = 1 if byte < 0xE0 else (2 if byte < 0xF0 else 3)
