@@ -66,15 +66,15 @@ def clean_on_ray(
 
 
 def _make_runner(address: str) -> RayTaskRunner[Any]:
-    settings: dict[str, Any] = {"log_to_driver": False}
-    if address == LOCAL or address.startswith("127."):
-        settings["_node_ip_address"] = (
-            "127.0.0.1"  # else Ray looks for this machine's other address
-        )
     if address != LOCAL:
-        return RayTaskRunner(address=address, init_kwargs=settings)
+        return RayTaskRunner(address=address, init_kwargs={"log_to_driver": False})
     paths = {"PYTHONPATH": ":".join(path for path in sys.path if path)}
-    settings |= {"include_dashboard": False, "runtime_env": {"env_vars": paths}}
+    settings = {
+        "include_dashboard": False,
+        "log_to_driver": False,
+        "_node_ip_address": "127.0.0.1",
+        "runtime_env": {"env_vars": paths},
+    }
     return RayTaskRunner(init_kwargs=settings)
 
 
