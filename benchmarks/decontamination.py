@@ -44,6 +44,7 @@ SIZE = 13
 CHUNK = 20_000
 PLANTED = 0.01
 FEW = 2_000
+LEAST_ROWS = 100_000
 GOALS = {"polars": 3, "pyahocorasick": 10, "duckdb": 50}
 SHARES = {"assay": 1.0, "polars": 0.1, "pyahocorasick": 0.05, "duckdb": 0.05}
 PROMPT_SHARES = {"pyahocorasick": 0.1}  # its automaton of these takes most of 1 GB
@@ -72,6 +73,10 @@ def main() -> None:
     if given.work:
         print(json.dumps(do_work(*given.work)))
         return
+    if 0 < given.rows < LEAST_ROWS:
+        parser.error(
+            f"--rows is 0 (no second table) or at least {LEAST_ROWS}: a share is scaled up"
+        )
     print(describe_machine())
     with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=140, float_precision=4):
         if given.realdata.is_dir() and given.math:
