@@ -39,7 +39,7 @@ browser: ## Debian's Chromium, for the tests of the annotators' pages
 	"annotators' pages are skipped (as root on Debian: apt-get install chromium)"
 
 test: lint browser ## everything but the soak
-	$(PYTEST) -n 2 --dist loadgroup -m "not soak"
+	$(PYTEST) -n 3 --dist loadgroup -m "not soak"
 
 bench: setup ## measured ratios, side by side in one run
 	$(BIN)/python -m benchmarks.orchestration --vllm

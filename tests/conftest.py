@@ -28,6 +28,20 @@ settings.register_profile("assay", deadline=None, max_examples=30)
 settings.load_profile("assay")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process where they share what its fixtures made."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        shared = any(
+            definition.scope == "module"
+            for name in fixtures
+            for definition in item.session._fixturemanager.getfixturedefs(name, item) or ()
+        )
+        if shared and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def home_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An Assay home for this process, which borrows installed environments, machine code and
