@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from pipelines.clean.bulk.clean import clean_pool
 from pipelines.clean.bulk.planning import make_plan
 from pipelines.clean.bulk.pool import PoolPart
 from pipelines.clean.bulk.sketch import Plan, sketch_part
+from pipelines.lake.catalogue import open_lake
 from pipelines.lake.run import new_run
 from schemas.mixing import MixSpec
 
@@ -40,6 +42,7 @@ def clean_on_ray(
     mix: MixSpec | None,
     seed: int,
     kept: bool,
+    lake: str | None,
 ) -> dict[str, Any]:
     """Clean a pool (see `pipelines.clean.bulk.clean.clean_pool`) with its parts sketched on Ray.
 
@@ -47,6 +50,7 @@ def clean_on_ray(
         address: of the cluster; `local` starts one on this machine's cores, which ends with the
             work.
         wanted: the arguments of `make_plan`, JSON.
+        lake: where this process registers what is decided; None for nowhere.
 
     Returns:
         The summary as `--json` prints it.
@@ -58,9 +62,10 @@ def clean_on_ray(
         run = new_run(tell=console.tell, progress=console.progress)
         sketch = _sketch_with(json.dumps(wanted, sort_keys=True))
         plan = make_plan(**wanted)
-        return clean_pool(
-            pool, out, plan, run, mix=mix, seed=seed, kept=kept, sketch=sketch
-        ).to_json()  # fmt: skip
+        with open_lake(lake) if lake else nullcontext() as opened:
+            return clean_pool(
+                pool, out, plan, run, mix=mix, seed=seed, kept=kept, sketch=sketch, lake=opened
+            ).to_json()
 
     return clean()
 

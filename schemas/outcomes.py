@@ -13,10 +13,11 @@ SPLITS = ("train", "test", "gold-teach", "gold-exam")
 class Decisions(Row):
     """Every outcome other than plain keeping, under the scope it was made in.
 
-    `item_kind` is prompt, response or pair; `action` is drop, flip, to_review, mark (kept, with the
-    rule as a defect) or redact (kept, and what was found is covered at export); `rule` names the
-    rule, `value` the number that met it, `threshold` the number it was held against; `group_id`
-    and `representative` say which duplicates belong together and which of them stayed.
+    `item_kind` is prompt, response, pair, or row (of a pool of files, by the name it has there);
+    `action` is drop, flip, to_review, mark (kept, with the rule as a defect) or redact (kept, and
+    what was found is covered at export); `rule` names the rule, `value` the number that met it,
+    `threshold` the number it was held against; `group_id` and `representative` say which
+    duplicates belong together and which of them stayed.
     """
 
     scope = dy.String(primary_key=True, min_length=1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from flows.options import JSON, show_example
+from flows.options import command_options, show_example
 from schemas.errors import AssayError
 
 
@@ -30,8 +32,11 @@ class RayMissing(AssayError):
 @click.option("--kept", is_flag=True, help="Also write the rows that are kept, as they came.")
 @click.option("--ray", default=None, metavar="ADDRESS",
               help="Sketch the parts on a Ray cluster: its address, or `local`.")  # fmt: skip
-@JSON
+@click.option("--register", is_flag=True, help="Also write the decisions into the lake.")
+@command_options
+@click.pass_context
 def clean(
+    context: click.Context,
     pool: Path,
     out: Path,
     recipe: str | None,
@@ -39,6 +44,8 @@ def clean(
     against: tuple[str, ...],
     kept: bool,
     ray: str | None,
+    register: bool,
+    lake: str,
     as_json: bool,
 ) -> None:
     """Clean POOL, a Parquet file of pairs or a folder of them, outside the lake.
@@ -47,13 +54,20 @@ def clean(
     near-duplicates, and the quotas of a recipe. Nothing is changed: `decisions` holds a row with
     its reason for each row that is not kept. Run again on a pool that has grown it reads what is
     new; killed, it goes on.
+
+    With --register the lake has the decisions too (item_kind `row`), and what is quarantined. A row
+    goes by its pair_id, or as FILE:ROW where the pool has none, whatever ids the lake would give
+    its texts, and two rows of one name are refused. No recipe heeds these decisions; to work on
+    what is left, import what --kept writes.
     """
     from flows.console import print_json
 
+    if not register and context.get_parameter_source("lake") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--lake is where --register writes: add --register, or drop --lake")
     wanted, mix, seed = _read_recipe(recipe, near, against)
-    choice = {"mix": mix, "seed": seed, "kept": kept}
+    choice = {"mix": mix, "seed": seed, "kept": kept, "lake": lake if register else None}
     row = (
-        _clean_here(pool, out, wanted, choice)
+        _clean_here(pool, out, wanted, **choice)
         if ray is None
         else _clean_on_ray(ray, pool, out, wanted, choice)
     )
@@ -63,15 +77,19 @@ def clean(
         _show(row, out)
 
 
-def _clean_here(pool: Path, out: Path, wanted: dict[str, Any], choice: Any) -> dict[str, Any]:
+def _clean_here(
+    pool: Path, out: Path, wanted: dict[str, Any], lake: str | None, **choice: Any
+) -> dict[str, Any]:
     from flows.console import Console
     from pipelines.clean.bulk.clean import clean_pool
     from pipelines.clean.bulk.planning import make_plan
+    from pipelines.lake.catalogue import open_lake
     from pipelines.lake.run import new_run
 
     console = Console()
     run = new_run(tell=console.tell, progress=console.progress)
-    return clean_pool(pool, out, make_plan(**wanted), run, **choice).to_json()
+    with open_lake(lake) if lake else nullcontext() as opened:
+        return clean_pool(pool, out, make_plan(**wanted), run, lake=opened, **choice).to_json()
 
 
 def _clean_on_ray(
@@ -118,5 +136,9 @@ def _show(row: dict[str, Any], out: Path) -> None:
             click.echo(f"  {count:>12,}  {kind}: {rule}")
     steps = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in row["steps"].items())
     click.echo(f"{row['sketched']} of {row['parts']} parts read; {steps}")
+    if "registered" in row:
+        new = sum(row["registered"].values())
+        told = f"{new:,} rows are new in the lake" if new else "the lake has all of it already"
+        click.echo(f"{told}, under the scope {row['scope']}")
     click.echo(f"each decision with its reason: {out / 'decisions'}")
     click.echo(f"what became of the rows, with examples: {out / 'report.html'}")

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from flows.cli import assay
+from pipelines.lake.catalogue import open_lake
 from tests.pipelines.clean.bulk.pools import make_rows, read_decisions, write_pool
 
 
@@ -50,6 +51,22 @@ def test_what_it_says_and_what_it_counts(tmp_path: Path) -> None:
     )
     assert row["rows_in"] == 240 and row["sketched"] == 0
     assert len(read_decisions(tmp_path / "out")) == 240 - row["kept"]
+
+
+def test_decisions_go_to_the_lake_that_is_named_where_that_is_asked_for(tmp_path: Path) -> None:
+    pool, lake = write_files(tmp_path / "pool", 60, 1), tmp_path / "lake"
+    words = ["clean", str(pool), "--out", str(tmp_path / "out"), "--lake", str(lake)]
+    refused = CliRunner().invoke(assay, words)
+    assert refused.exit_code == 2 and "add --register" in refused.output
+    assert not lake.exists()
+    shown = CliRunner().invoke(assay, [*words, "--register"])
+    assert shown.exit_code == 0, shown.output
+    assert "rows are new in the lake, under the scope" in shown.output
+    again = json.loads(CliRunner().invoke(assay, [*words, "--register", "--json"]).stdout)
+    assert again["registered"] == {"decisions": 0, "quarantine": 0}
+    with open_lake(lake) as opened:
+        scope = opened.query("SELECT DISTINCT scope FROM decisions")["scope"].to_list()
+    assert scope == [again["scope"]]
 
 
 def test_a_pool_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -12,22 +12,26 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.clean.bulk.clusters import cluster_rows, list_remembered
 from pipelines.clean.bulk.page import write_page
 from pipelines.clean.bulk.pool import PoolPart, list_parts
+from pipelines.clean.bulk.register import check_names, register_rows
 from pipelines.clean.bulk.settle import KEPT as TAKEN
 from pipelines.clean.bulk.settle import UNUSABLE, Settled, settle_rows
 from pipelines.clean.bulk.sketch import Plan, Sketch, find_sketch, sketch_part
 from pipelines.clean.bulk.write import QUARANTINED, write_decisions, write_rows
 from pipelines.clean.mix import report_counted
+from pipelines.lake.catalogue import Lake
+from pipelines.lake.decide import make_scope
 from pipelines.lake.run import Run, StageSummary
-from schemas.ids import make_id
 from schemas.mixing import MixSpec
 
 STAGE = "clean"
+RULES = 1
 STATE, DECISIONS, KEPT, QUARANTINE = "state", "decisions", "kept", "quarantine"
 SUMMARY = "summary.json"
 UNLISTED = ("cluster", "policy")
@@ -44,6 +48,7 @@ def clean_pool(
     seed: int = 0,
     kept: bool = False,
     sketch: Sketcher | None = None,
+    lake: Lake | None = None,
 ) -> StageSummary:
     """Clean a pool; what was decided is in `out/decisions` (a row for each row that is not kept)
     and `out/summary.json`, with examples in `out/report.html`; rows that cannot be used are in
@@ -54,13 +59,16 @@ def clean_pool(
         out: also holds the sketches (`state`), so that the next time only new parts are read.
         sketch: how parts are sketched: called with those that lack one; yields the rows of each as
             it is done. None: here, on two threads.
+        lake: where what is decided is registered as well, under the summary's scope; by this
+            process alone, whoever sketches.
 
     Returns:
         The summary. `extra` holds the quota (see `mix.mix_pairs`), parts, sketched (parts that were
-        read now), and the seconds of each step.
+        read now), the seconds of each step, and with a lake `registered` (see `register_rows`).
 
     Raises:
         pipelines.clean.bulk.pool.PoolUnusable
+        pipelines.lake.places.LakeError
     """
     started, clock = time.monotonic(), _Clock()
     parts = list_parts(pool)
@@ -72,6 +80,8 @@ def clean_pool(
         done += rows
         run.progress(STAGE, done, total)
     sketches = _order(parts, plan, state)
+    if lake is not None:
+        check_names(pool, sketches)
     clock.mark("sketch")
     clusters = cluster_rows(sketches, plan.similarity, state / plan.key)
     clock.mark("cluster")
@@ -93,14 +103,23 @@ def clean_pool(
         dropped=dict(sorted(counts["drop"].items())),
         quarantined=dict(sorted(counts[QUARANTINED].items())),
         seconds=round(time.monotonic() - started, 2),
-        scope=make_id("clean", plan.key, [s.part.key for s in sketches],
-                      mix.model_dump(mode="json") if mix else None, seed),
+        scope=make_clean_scope(plan, parts, mix, seed),
         extra={"quota": _report_mix(settled), "parts": len(parts), "sketched": len(missing),
                "steps": clock.seconds},
     )  # fmt: skip
     write_page(out, summary, sketches, clusters, settled, out / DECISIONS)
     (out / SUMMARY).write_text(json.dumps(summary.to_json(), indent=1))
-    return summary
+    if lake is None:
+        return summary
+    files = out / DECISIONS, out / QUARANTINE
+    registered = register_rows(lake, run, pool, *files, summary)
+    return replace(summary, extra={**summary.extra, "registered": registered})
+
+
+def make_clean_scope(plan: Plan, parts: Sequence[PoolPart], mix: MixSpec | None, seed: int) -> str:
+    """The scope of the decisions on these parts under this plan, in whatever order they are."""
+    config = [plan.key, plan.similarity, mix.model_dump(mode="json") if mix else None, seed]
+    return make_scope(STAGE, RULES, config, [part.key for part in parts])
 
 
 def sketch_here(parts: Sequence[PoolPart], plan: Plan, state: Path) -> Iterator[int]:
