@@ -138,7 +138,7 @@ def time_rules(folder: Path, count: int) -> pl.DataFrame:
         {"response_id": range(count), "prompt_id": range(count), "text": many}
     ).cast({"response_id": pl.String, "prompt_id": pl.String})
     specs = {"language": LanguageRule(keep=["en"]), "pii": PiiRule()}
-    look = Look(None, 0)  # type: ignore[arg-type]
+    look = Look(None, None, 0)  # type: ignore[arg-type]
     timed = []
     for name, rule in RULES["response"].items():
         spec = specs.get(name, Rule(threshold=1))

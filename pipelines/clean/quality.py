@@ -48,7 +48,7 @@ def apply_rules(lake: Lake, run: Run, recipe: Recipe, kind: Kind, rows: pl.DataF
         known = RULES[kind][name]
 
         def compute(known: QualityRule = known, name: str = name, rule: Any = rule) -> Decided:
-            values = known.measure(rows, rule, Look(lake, recipe.seed))
+            values = known.measure(rows, rule, Look(lake, run, recipe.seed))
             return Decided(_decide(rows, kind, name, rule, known, values))
 
         parts[name] = decide_stage(

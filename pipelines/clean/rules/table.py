@@ -22,6 +22,7 @@ from pipelines.clean.rules.pii import count_pii
 from pipelines.clean.rules.refusal import count_refusal_points
 from pipelines.clean.rules.toxicity import measure_toxicity
 from pipelines.lake.catalogue import Lake
+from pipelines.lake.run import Run
 
 Kind = Literal["prompt", "response", "pair"]
 SCORES = """
@@ -38,6 +39,7 @@ class Look:
     """What a rule may look at beside its own rows."""
 
     lake: Lake
+    run: Run
     seed: int
 
 
@@ -104,7 +106,7 @@ RULES: dict[Kind, dict[str, QualityRule]] = {
             1, lambda rows, *_: measure_disagreement(rows), "this share of the opinions is against"
         ),
         "label_noise": QualityRule(
-            1, lambda rows, _, look: score_label_noise(rows, look.seed),
+            2, lambda rows, _, look: score_label_noise(look.lake, look.run, rows, look.seed),
             "the label is the wrong way round with this probability",
         ),
         "reward_outlier": QualityRule(

@@ -174,6 +174,28 @@ def test_confident_learning_finds_the_labels_that_were_turned_round() -> None:
     assert few.null_count() == 50
 
 
+def test_label_noise_embeds_no_response_twice(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def embed(texts: list[str], *_: Any, **__: Any) -> np.ndarray:
+        asked.extend(texts)
+        return np.array([[len(text), text.count("a")] for text in texts], dtype=np.float32)
+
+    monkeypatch.setattr("pipelines.lake.vectors.embed_texts", embed)
+    monkeypatch.setattr("pipelines.lake.vectors.choose_precision", lambda: "float32")
+    rows = [(f"n{i}", f"p{i}", f"{i}c", f"{i}r", "s", 0.5, 1.0, "a" * i, f"b{i}")
+            for i in range(120)]  # fmt: skip
+    names = ["pair_id", "prompt_id", "chosen_id", "rejected_id", "source", "margin", "agreement",
+             "chosen", "rejected"]  # fmt: skip
+    pairs = pl.DataFrame(rows, schema=names, orient="row")
+    noisy = recipe(label_noise=0.7)
+    apply_rules(lake, new_run(), noisy, "pair", pairs[:-1])
+    assert sorted(asked) == sorted({*pairs["chosen"][:-1], *pairs["rejected"][:-1]})
+    asked.clear()
+    apply_rules(lake, new_run(), noisy, "pair", pairs)
+    assert sorted(asked) == ["a" * 119, "b119"]
+
+
 def test_a_reward_is_held_against_its_own_source() -> None:
     pairs = pl.DataFrame(
         {

@@ -38,7 +38,7 @@ def measure(name: str, texts: list[str | None]) -> list[float | None]:
         }
     )
     rule = SPECS.get(name, Rule(threshold=1))
-    look = Look(None, 0)  # type: ignore[arg-type]  # no rule on a response looks at the lake
+    look = Look(None, None, 0)  # type: ignore[arg-type]  # no rule on a response looks at these
     values = RULES["response"][name].measure(rows, rule, look)
     assert len(values) == len(texts)
     return values.cast(pl.Float64).to_list()
