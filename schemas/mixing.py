@@ -10,6 +10,7 @@ from schemas.part import Name, Part, Share
 
 AXES = ("category", "source", "difficulty", "objectivity", "length")
 Axis = Literal["category", "source", "difficulty", "objectivity", "length"]
+Order = Literal["easy_first", "hard_first"]
 
 
 class MixSpec(Part):
@@ -25,7 +26,8 @@ class MixSpec(Part):
     T: a stratum of n pairs gets a part in proportion to n^(1/T), 1 as they come, large as good as
     equal; what a small stratum cannot fill goes to the others. `per_cluster` and `per_policy` are
     the most pairs of a cluster of prompts (the split's), and of the responses of one policy.
-    `weigh` says by what pairs count more or less in training (see `pipelines.clean.weighing`).
+    `weigh` says by what pairs count more or less in training (see `pipelines.clean.weighing`), and
+    `order` in which order they are exported and trained on (see `pipelines.ship.ordering`).
     """
 
     total: Annotated[int, Field(ge=1)] | None = None
@@ -42,6 +44,7 @@ class MixSpec(Part):
     blends: dict[Name, dict[str, Annotated[float, Field(gt=0)]]] = {}
     blend: Name | None = None
     weigh: Literal["source", "category", "difficulty", "margin"] | None = None
+    order: Order | None = None
 
     @property
     def quotas(self) -> dict[str, dict[str, float]]:

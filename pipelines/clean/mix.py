@@ -75,7 +75,7 @@ def mix_pairs(lake: Lake, run: Run, recipe: Recipe, pairs: pl.DataFrame) -> Stag
 
 def make_mix_scope(recipe: Recipe, pairs: pl.DataFrame) -> str:
     """The scope of the mixing of these pairs."""
-    config = [recipe.seed, recipe.mix.model_dump(mode="json")]
+    config = [recipe.seed, recipe.mix.model_dump(mode="json", exclude={"order"})]
     looked_at = [axis for axis in list_axes(recipe.mix) if axis in pairs.columns]
     columns = [pl.col(name).fill_null("") for name in ("pair_id", *looked_at)]
     if "cluster_id" in pairs.columns:

@@ -108,6 +108,7 @@ def write_card(lake: Lake, version: Published, *, hub: bool = False) -> str:
         "`probability` p is how surely the chosen one is better; `tier` is gold (people), silver "
         "(verifier or judge) or candidate (an imported label that nobody measured). "
         "`datasets.load_from_disk` gives what TRL's `RewardTrainer` trains on as it is.",
+        _describe_order((recipe.get("mix") or {}).get("order")),
         "## Licences",
         "\n".join(f"- {licence}" for licence in row["licences"]),
         "## Known limits",
@@ -120,6 +121,18 @@ def write_card(lake: Lake, version: Published, *, hub: bool = False) -> str:
         f"```yaml\n{yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)}```",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _describe_order(order: str | None) -> str:
+    if order is None:
+        return ""
+    first, then = ("easy", "large") if order == "easy_first" else ("hard", "small")
+    return (
+        f"Rows are in the order of a curriculum, {first} ones first: by how hard the prompt is, "
+        f"where that is known, then those with a {then} margin before the others. `order` is a "
+        "row's place in its split, from 0. Trainers shuffle: "
+        '`train_sampling_strategy="sequential"` in the arguments of a TRL trainer keeps the order.'
+    )
 
 
 def make_licence(licences: Sequence[str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ import polars as pl
 from pipelines.lake.catalogue import Lake
 from pipelines.ship.card import write_card
 from pipelines.ship.covering import cover_rows, find_findings, make_cover, read_scopes
+from pipelines.ship.ordering import order_pairs
 from pipelines.ship.publish import Published, read_pairs
 from pipelines.ship.tastes import add_tastes
 from schemas.errors import AssayError
@@ -33,10 +34,10 @@ class ExportFailed(AssayError):
 
 
 def make_rows(lake: Lake, version: Published) -> pl.DataFrame:
-    """The rows of an export, sorted by pair_id: prompt, chosen and rejected (lists of messages),
-    margin, and what the lake knows of each pair; of a prototype's version also what `add_tastes`
-    adds. `defects` names the rules that marked a pair or a part of it; what the recipe redacts is
-    covered."""
+    """The rows of an export: prompt, chosen and rejected (lists of messages), margin, and what the
+    lake knows of each pair; of a prototype's version also what `add_tastes` adds. `defects` names
+    the rules that marked a pair or a part of it; what the recipe redacts is covered. Sorted by
+    pair_id, or as the recipe orders them, and then `order` is each row's place in its part."""
     pairs = read_pairs(lake, version)
     scopes, recipe = read_scopes(lake, version.name, version.version)
     rows = lake.query(
@@ -44,14 +45,17 @@ def make_rows(lake: Lake, version: Published) -> pl.DataFrame:
         "[{'role': 'assistant', 'content': c.content}] AS chosen, "
         "[{'role': 'assistant', 'content': r.content}] AS rejected, "
         "p.margin, p.probability, p.weight, p.tier, p.decided_by, p.annotators, p.category, "
-        "p.source, p.licence, p.split "
+        "p.source, p.licence, p.split, q.difficulty "
         "FROM pairs p JOIN prompts q USING (prompt_id) "
         "JOIN responses c ON c.response_id = p.chosen_id "
         "JOIN responses r ON r.response_id = p.rejected_id ORDER BY p.pair_id",
         pairs=pairs,
     )
     covered = cover_rows(rows, find_findings(lake, scopes, pairs), make_cover(recipe))
-    return add_tastes(lake, version, covered)
+    order = (recipe.get("mix") or {}).get("order")
+    if order:
+        covered = order_pairs(covered, order, pl.col("split").replace_strict(SPLIT_OF))
+    return add_tastes(lake, version, covered.drop("difficulty"))
 
 
 def make_dataset(lake: Lake, version: Published) -> datasets.DatasetDict:

@@ -107,6 +107,8 @@ def publish_version(
             raise ShortcutTooStrong(f"{name}: " + "; ".join(bias["broken"]))
         findings = find_findings(lake, view.scopes.values(), content)
         said = list_content(findings, view.recipe.clean.quality.pii)
+        order = view.recipe.mix.order
+        said += [["order", order]] if order else []
         fingerprint = make_fingerprint([*content.iter_rows(), *said])
         same = _read_versions(
             lake, "name = ? AND fingerprint = ? ORDER BY version LIMIT 1", [name, fingerprint]

@@ -51,6 +51,11 @@ def load_reward_model(base: str) -> tuple[Any, Any]:
     return model, tokenizer
 
 
+def choose_sampling(columns: list[str]) -> str:
+    """How rows are drawn: as they stand where the export has an `order`, else shuffled."""
+    return "sequential" if "order" in columns else "random"
+
+
 def train(job: dict[str, Any]) -> dict[str, Any]:
     """Train and save; returns the training curve, the counts and the seconds."""
     import datasets
@@ -89,6 +94,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
             disable_tqdm=True,
             seed=job["seed"],
             data_seed=job["seed"],
+            train_sampling_strategy=choose_sampling(data["train"].column_names),
             bf16=False,
             fp16=False,
             use_cpu=not _has_gpu(),

@@ -118,7 +118,8 @@ def clean_pool(
 
 def make_clean_scope(plan: Plan, parts: Sequence[PoolPart], mix: MixSpec | None, seed: int) -> str:
     """The scope of the decisions on these parts under this plan, in whatever order they are."""
-    config = [plan.key, plan.similarity, mix.model_dump(mode="json") if mix else None, seed]
+    shares = mix.model_dump(mode="json", exclude={"order", "weigh"}) if mix else None
+    config = [plan.key, plan.similarity, shares, seed]
     return make_scope(STAGE, RULES, config, [part.key for part in parts])
 
 
