@@ -1,5 +1,5 @@
 """Cleaning of labelled pairs: what repeats another pair, contradicts it, or compares a text with
-itself, in whole or as far as a trainer reads it.
+itself, in whole, but for its stops, or as far as a trainer reads it.
 
 Of pairs that say the same one stays: the one with the best label (gold before silver before
 candidate), then the one that more annotators stand behind, then the smallest id. Of pairs that say
@@ -16,14 +16,14 @@ import polars as pl
 
 from pipelines.clean.contradictions import find_contradictions
 from pipelines.clean.cut_off import find_cut_off
-from pipelines.clean.texts import join_messages, normalise
+from pipelines.clean.texts import drop_stops, join_messages, normalise
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import Decided, decide_stage, drop_decided, make_scope
 from pipelines.lake.run import Run, StageSummary
 from schemas.recipe import CutOffSpec
 
 STAGE = "filter"
-RULES = 2
+RULES = 3
 TIERS = ("gold", "silver", "candidate")
 
 
@@ -35,14 +35,16 @@ def filter_pairs(
     rollouts: pl.DataFrame,
     cut_off: CutOffSpec | None = None,
 ) -> StageSummary:
-    """Drop pairs whose two texts are the same after normalisation (`identical_responses`) or as far
-    as `cut_off` lets a trainer read (`identical_when_cut`); those that say again what a better
+    """Drop pairs whose two texts are the same after normalisation (`identical_responses`), without
+    their stops (`differs_in_punctuation`; not where a verifier looks at them) or as far as
+    `cut_off` lets a trainer read (`identical_when_cut`); those that say again what a better
     supported one says, the same way round (`duplicate_pair`) or the other way round
     (`mirrored_pair`); and the weakest labels of a cycle A > B > C > A (`preference_cycle`).
 
     Args:
         labels: labelled pairs (pair_id, prompt_id, chosen_id, rejected_id, tier, annotators,
             margin, …).
+        prompts: prompt_id, messages, verifier.
     """
 
     def compute() -> Decided:
@@ -106,7 +108,7 @@ def find_repeats(
     contents = rollouts.unique("response_id").select(
         "response_id", key=normalise(pl.col("content"))
     )
-    asked = join_messages(prompts).select("prompt_id", asked=normalise(pl.col("text")))
+    asked = join_messages(prompts).select("prompt_id", "verifier", asked=normalise(pl.col("text")))
     frame = (
         rank_support(labels)
         .join(asked, on="prompt_id")
@@ -114,14 +116,20 @@ def find_repeats(
         .join(contents.rename({"response_id": "rejected_id", "key": "rejected"}), on="rejected_id")
         .sort("pair_id")
     )
-    same = frame.filter(pl.col("chosen") == pl.col("rejected"))
+    bare = [drop_stops(pl.col(side)) for side in ("chosen", "rejected")]
+    is_same = pl.col("chosen") == pl.col("rejected")
+    is_bare = ~is_same & pl.col("verifier").is_null() & (bare[0] == bare[1])
     rows = [
-        _make_row(pair_id, "identical_responses", "chosen and rejected are the same text", None)
-        for pair_id in same["pair_id"]
+        _make_row(pair_id, rule, reason, None)
+        for rule, reason, is_hit in (
+            ("identical_responses", "chosen and rejected are the same text", is_same),
+            ("differs_in_punctuation", "chosen and rejected differ in their stops alone", is_bare),
+        )
+        for pair_id in frame.filter(is_hit)["pair_id"]
     ]
     texts = [pl.min_horizontal("chosen", "rejected"), pl.max_horizontal("chosen", "rejected")]
     groups = (
-        frame.filter(pl.col("chosen") != pl.col("rejected"))
+        frame.filter(~is_same & ~is_bare)
         .sort("tier", -pl.col("votes"), "pair_id")
         .group_by("asked", texts[0].alias("one"), texts[1].alias("other"), maintain_order=True)
         .agg("pair_id", "tier", "votes", first=pl.col("chosen") < pl.col("rejected"))

@@ -13,6 +13,14 @@ def normalise(text: pl.Expr) -> pl.Expr:
     )
 
 
+def drop_stops(text: pl.Expr) -> pl.Expr:
+    """A normalised text without full stops, commas, colons and semicolons at the end of a word, and
+    without a dash or bullet that it opens with. Signs inside a word (`3.14`), between numbers
+    (`2 - 2`) and before one (`-4`) stay, and so do `?` and `!`, which say something."""
+    unmarked = text.str.replace(r"^[-*•–—] (\p{L})", "${1}")
+    return unmarked.str.replace_all(r"[.,;:]+( |$)", "${1}")
+
+
 def join_messages(prompts: pl.DataFrame) -> pl.DataFrame:
     """`prompts` with `text`: the contents of a prompt's messages, one a line."""
     return prompts.with_columns(

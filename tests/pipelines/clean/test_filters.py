@@ -28,9 +28,11 @@ def make_frames(pairs: list[Pair]) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataF
         {
             "prompt_id": [f"{i}-p" for i, *_ in pairs],
             "messages": [[{"role": "user", "content": prompt}] for _, prompt, _, _ in pairs],
+            "verifier": ["number" if i.startswith("checked") else None for i, *_ in pairs],
         },
-        schema={name: polars_schema("prompts")[name] for name in ("prompt_id", "messages")},
-    )
+        schema={name: polars_schema("prompts")[name]
+                for name in ("prompt_id", "messages", "verifier")},
+    )  # fmt: skip
     responses = [
         (f"{i}-{side}", text) for i, _, c, r in pairs for side, text in (("c", c), ("r", r))
     ]
@@ -64,6 +66,24 @@ def test_of_pairs_that_contradict_each_other_with_equal_support_none_stays() -> 
         "f": ("identical_responses", None),
         "g": ("identical_responses", None),
     }
+
+
+def test_texts_that_differ_in_their_stops_alone_are_no_pair() -> None:
+    found = find([
+        ("a", "Why?", "So it is; we know.", "so it is, we know"),
+        ("b", "Why?", "- I forgot.", "I forgot."),
+        ("c", "Why?", "k + 1 \u2265 0", "k + 1 \u2265 0."),
+        ("checked", "Without a comma, please.", "yes, 4.", "yes 4"),
+        ("sign", "Why?", "- 4", "4"), ("minus", "Why?", "-4", "4"), ("less", "Why?", "4-2", "4.2"),
+        ("point", "Why?", "3.14", "314"), ("asked", "Why?", "You do?", "You do."),
+        ("code", "Why?", "a[0].b", "a(0).b"), ("bold", "Why?", "**so**", "so"),
+        ("many", "Why?", "1,000", "1.000"), ("same", "Why?", "So.", "so."),
+        ("list", "Why?", "one - two", "one two"),
+    ])  # fmt: skip
+    assert {i: rule for i, (rule, _) in found.items()} == {
+        "a": "differs_in_punctuation", "b": "differs_in_punctuation",
+        "c": "differs_in_punctuation", "same": "identical_responses",
+    }  # fmt: skip
 
 
 SAME = ("Why?", "Because.", "No idea.")
