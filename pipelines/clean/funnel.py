@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pipelines.clean.rule_names import name_rule
+
 KINDS = {
     "prompts": ("dedup", "decontaminate", "split", "quality_prompts"),
     "responses": (
@@ -38,8 +40,8 @@ def lay_out_funnels(
 
 def lay_out_funnel(stages: Sequence[Stage], published: int | None = None) -> list[dict[str, Any]]:
     """The lines of a funnel: stage, what (`in`, `dropped`, `quarantined`, `waiting`, `between`,
-    `out`), name (of the rule, or the reason), rows, left (after it), and start and width of its bar
-    in per cent of the most rows.
+    `out`), name (of the rule, or the reason), words (what a person reads for it), rows, left (after
+    it), and start and width of its bar in per cent of the most rows.
 
     Each line's `left` is the one before it less its `rows`. Rows that the next stage did not get
     from the one before are a line `between`, negative where it got more: nothing is passed over.
@@ -78,4 +80,5 @@ def _list_losses(stage: Stage, before: int) -> Iterator[tuple[str, str, int]]:
 
 
 def _make_line(stage: str, what: str, name: str, rows: int, left: int) -> dict[str, Any]:
-    return {"stage": stage, "what": what, "name": name, "rows": rows, "left": left}
+    words = name_rule(name) if what == "dropped" else name
+    return {"stage": stage, "what": what, "name": name, "words": words, "rows": rows, "left": left}

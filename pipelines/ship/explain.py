@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from pipelines.clean.rule_names import name_rule
 from pipelines.lake.catalogue import Lake
 from schemas.errors import AssayError
 
@@ -107,7 +108,8 @@ def render_explanation(explained: dict[str, Any]) -> str:
         lines.append(f"  {row['annotator']}: {said}")
     lines.append(f"decisions ({len(explained['decisions'])})")
     lines += [
-        f"  {row['stage']}: {row['action']} {row['item_kind']} by {row['rule']}: {row['reason']}"
+        f"  {row['stage']}: {row['action']} {row['item_kind']} by {row['rule']} "
+        f"({name_rule(row['rule'])}): {row['reason']}"
         for row in explained["decisions"]
     ]
     lines.append(f"versions ({len(explained['versions'])})")

@@ -21,6 +21,7 @@ import yaml
 from engines.pages import render_page
 from pipelines.clean.differing import cut_text
 from pipelines.clean.funnel import lay_out_funnels
+from pipelines.clean.rule_names import name_rule
 from pipelines.label.reliability import measure_annotators
 from pipelines.lake.catalogue import Lake
 from pipelines.ship import figures
@@ -234,7 +235,7 @@ def render_report(facts: Mapping[str, Any]) -> str:
     from markupsafe import Markup
 
     drawn = {key: Markup(svg) for key, svg in facts["figures"].items()}
-    return render_page(TEMPLATE, {**facts, "figures": drawn})
+    return render_page(TEMPLATE, {**facts, "figures": drawn, "name_rule": name_rule})
 
 
 def _find_model(lake: Lake, version: Published) -> tuple[TrainedModel | None, pl.DataFrame]:

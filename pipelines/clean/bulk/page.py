@@ -20,6 +20,7 @@ from pipelines.clean.bulk.settle import KEPT, MIRRORED, NOBODY, Settled
 from pipelines.clean.bulk.sketch import Sketch
 from pipelines.clean.differing import make_sides
 from pipelines.clean.funnel import lay_out_funnel
+from pipelines.clean.rule_names import name_rule
 from pipelines.lake.run import StageSummary
 
 TEMPLATE = "report/pool.html.jinja"
@@ -48,11 +49,12 @@ def write_page(
     stage = {"stage": summary.stage, "rows_in": summary.rows_in, "dropped": dropped,
              "quarantined": summary.quarantined}  # fmt: skip
     rules = [
-        {"name": name, "rows": rows, "outcome": outcome, "examples": examples.get(name, [])}
+        {"name": name, "words": name_rule(name) if outcome == "dropped" else name, "rows": rows,
+         "outcome": outcome, "examples": examples.get(name, [])}
         for outcome, counts in (("quarantined", summary.quarantined), ("dropped", dropped))
         for name, rows in counts.items()
         if rows
-    ]
+    ]  # fmt: skip
     facts = {
         "rows_in": summary.rows_in,
         "kept": summary.kept,

@@ -73,6 +73,7 @@ def test_the_lines_for_people_hold_the_same(lake: Lake, pair_ids: list[str]) -> 
     for side in told["responses"]:
         at = lines.index(f"response {side['label'].upper()} {side['response_id']}")
         assert side["content"].split()[0] in lines[at + 1]
+    assert "by no_opinion (nobody has said anything): " in "\n".join(lines)
     assert "opinions (1)" in lines and f"decisions ({len(told['decisions'])})" in lines
     chosen = next(
         side["label"].upper()

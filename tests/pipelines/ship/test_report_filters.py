@@ -79,6 +79,9 @@ def test_duplicates_stand_side_by_side_with_the_differing_words_marked(
     assert "<mark>winter</mark>" in page and "<mark>the</mark>" in page
     assert re.search(r'class="head">dropped</p><p class="head right">stands for it</p>', page)
     assert "make about 6 more prompts of the category safety" in page
+    assert "<summary>nearly the same as another (near_duplicate): 2 prompts" in page
+    assert ">over the quota of its category<small>over_<wbr>quota_<wbr>category, mix<" in page
+    assert "over the quota of its category <b>3</b>" in page
 
 
 def test_texts_of_examples_are_escaped(facts: dict[str, Any]) -> None:

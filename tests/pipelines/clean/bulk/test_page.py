@@ -15,6 +15,7 @@ from pipelines.clean.bulk.clean import clean_pool
 from pipelines.clean.bulk.page import EXAMPLES, list_short, read_rows
 from pipelines.clean.bulk.pool import PoolPart, list_parts, read_part
 from pipelines.clean.bulk.sketch import Plan, Sketch
+from pipelines.clean.rule_names import name_rule
 from pipelines.lake.run import new_run
 from schemas.mixing import MixSpec
 from tests.pipelines.clean.bulk.pools import make_rows, write_pool
@@ -26,7 +27,12 @@ MIX = MixSpec(total=60, categories={"a": 0.5, "none": 0.4}, per_cluster=2)
 def read_rules(text: str) -> dict[str, tuple[int, str]]:
     """Rule -> the rows that the page says it took, and what it shows of them."""
     found = re.findall(r"<summary>(\w[^:]*): ([\d,]+) (.*?)</details>", text, re.DOTALL)
-    return {name: (int(rows.replace(",", "")), shown) for name, rows, shown in found}
+    bare = re.compile(r"^(.*) \((\w+)\)$")
+    for said, _, _ in found:
+        if named := bare.match(said):
+            assert named[1] == name_rule(named[2])
+    return {bare.sub(r"\2", name): (int(rows.replace(",", "")), shown)
+            for name, rows, shown in found}  # fmt: skip
 
 
 def test_every_rule_is_counted_and_has_rows_to_read(tmp_path: Path) -> None:
