@@ -27,21 +27,13 @@ from engines.services import find_service, release_services
 from flows.console import Console
 from flows.orphans import close_orphans, name_this_process
 from pipelines.lake.run import StageSummary, merge_counts, new_run
+from pipelines.recipes import find_recipe
 from pipelines.ship.exam import render_exam, take_exam
 from pipelines.ship.export import export_version, holds_version
 from pipelines.ship.publish import Published
 from pipelines.ship.report import build_report
 from pipelines.ship.train import train_model
-from pipelines.steps import (
-    CALL_STEPS,
-    STEPS,
-    Work,
-    find_recipe,
-    is_wanted,
-    open_work,
-    publish_settled,
-    run_step,
-)
+from pipelines.steps import CALL_STEPS, STEPS, Work, is_wanted, open_work, publish_settled, run_step
 from schemas.recipe import Recipe, parse_recipe
 
 CHUNK_CALLS = 5_000

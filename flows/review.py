@@ -14,7 +14,7 @@ from pipelines.label.people.pushing import push_reviews
 from pipelines.label.people.releasing import release_batch
 from pipelines.lake.catalogue import open_lake
 from pipelines.lake.run import new_run
-from pipelines.steps import find_review_settings
+from pipelines.recipes import find_review_settings
 
 
 def _is_transient(_task: Any, _run: Any, state: Any) -> bool:

@@ -54,7 +54,8 @@ def decontaminate(recipe: str | None, against: tuple[str, ...], lake: str, as_js
     from flows.console import Console, describe_summary, print_json
     from pipelines.clean.decontaminate import METHODS
     from pipelines.lake.run import merge_counts, new_run
-    from pipelines.steps import DECONTAMINATING, find_recipe, open_work, run_step
+    from pipelines.recipes import find_recipe
+    from pipelines.steps import DECONTAMINATING, open_work, run_step
 
     if recipe is None:
         parsed, base = _gather_pools(lake), None

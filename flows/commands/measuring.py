@@ -56,7 +56,7 @@ def bias(recipe: str, lake: str, as_json: bool) -> None:
     from flows.console import print_json
     from pipelines.clean.auditing import render_bias
     from pipelines.lake.catalogue import open_lake
-    from pipelines.steps import find_recipe
+    from pipelines.recipes import find_recipe
     from pipelines.view import View
 
     parsed, base = find_recipe(recipe, lake)
@@ -87,7 +87,8 @@ def prototypes(recipe: str, lake: str, as_json: bool, members: Path | None) -> N
     from pipelines.label.people.tastes import require_tastes
     from pipelines.label.people.telling import render_prototypes, tell_tastes, write_members
     from pipelines.lake.run import new_run
-    from pipelines.steps import find_recipe, heed_prototypes, open_work, settle
+    from pipelines.recipes import find_recipe, heed_prototypes
+    from pipelines.steps import open_work, settle
 
     parsed, base = find_recipe(recipe, lake)
     console = Console()

@@ -41,7 +41,8 @@ def queue(recipe: str, lake: str, as_json: bool, question: str) -> None:
     `assay run` and `assay label` queue preferences; this asks something else of the same responses.
     """
     from pipelines.label.people.queueing import queue_reviews
-    from pipelines.steps import find_recipe, open_work
+    from pipelines.recipes import find_recipe
+    from pipelines.steps import open_work
 
     parsed, base = find_recipe(recipe, lake)
     with open_work(lake, parsed, base) as work:
@@ -70,7 +71,7 @@ def push(
     from pipelines.label.people.pushing import push_reviews
     from pipelines.lake.catalogue import open_lake
     from pipelines.lake.run import new_run
-    from pipelines.steps import find_review_settings
+    from pipelines.recipes import find_review_settings
 
     with open_lake(lake, create=False) as opened:
         spec, criteria = find_review_settings(opened, recipe, lake)
@@ -92,7 +93,7 @@ def pull(lake: str, as_json: bool, url: str | None, recipe: str | None, full: bo
     """Bring answers back and queue what follows from them; pulling twice adds nothing."""
     from pipelines.lake.catalogue import open_lake
     from pipelines.lake.run import new_run
-    from pipelines.steps import find_review_settings
+    from pipelines.recipes import find_review_settings
 
     with open_lake(lake, create=False) as opened:
         spec, _ = find_review_settings(opened, recipe, lake)
@@ -113,7 +114,7 @@ def release(lake: str, as_json: bool, batch: str, recipe: str | None, approved_b
     from pipelines.label.people.releasing import release_batch
     from pipelines.lake.catalogue import open_lake
     from pipelines.lake.run import new_run
-    from pipelines.steps import find_review_settings
+    from pipelines.recipes import find_review_settings
 
     with open_lake(lake, create=False) as opened:
         spec, _ = find_review_settings(opened, recipe, lake)
@@ -132,7 +133,7 @@ def status(lake: str, as_json: bool, recipe: str | None) -> None:
     from flows.console import print_json
     from pipelines.label.people.status import describe_status, review_status
     from pipelines.lake.catalogue import open_lake
-    from pipelines.steps import find_label_settings, find_review_settings
+    from pipelines.recipes import find_label_settings, find_review_settings
 
     with open_lake(lake, create=False) as opened:
         spec, _ = find_review_settings(opened, recipe, lake)

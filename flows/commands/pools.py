@@ -113,7 +113,7 @@ def _read_recipe(recipe: str | None, near: float | None, against: tuple[str, ...
     """The arguments of `make_plan`, the mix and the seed."""
     if recipe is None:
         return {"similarity": near or 0.8, "against": list(against)}, None, 0
-    from pipelines.steps import find_recipe
+    from pipelines.recipes import find_recipe
 
     parsed, base = find_recipe(recipe)
     wanted: dict[str, Any] = {

@@ -60,7 +60,7 @@ def evolve(
     from pipelines.label.evolving import find_gold, hold_in_lake
     from pipelines.lake.catalogue import open_lake
     from pipelines.lake.run import new_run
-    from pipelines.steps import find_recipe
+    from pipelines.recipes import find_recipe
 
     file = Path(name)
     original = load_rubric(file if file.is_file() else find_asset(f"rubrics/{name}.yaml"))

@@ -31,7 +31,7 @@ def run(recipe: str, lake: str, as_json: bool, out: Path, retry_failed: bool) ->
 
     prepare_prefect()
     with borrow_server() as use_server:
-        from pipelines.steps import find_recipe
+        from pipelines.recipes import find_recipe
 
         parsed, base = find_recipe(recipe, lake)
         from flows.curate import curate_here

@@ -23,7 +23,8 @@ def publish(name: str, lake: str, as_json: bool, prototype: str | None) -> None:
     """
     from flows.console import print_json
     from pipelines.lake.run import new_run
-    from pipelines.steps import find_recipe, open_work, publish_settled, settle, speak_for
+    from pipelines.recipes import find_recipe, speak_for
+    from pipelines.steps import open_work, publish_settled, settle
 
     parsed, base = find_recipe(name, lake)
     if prototype is not None:

@@ -63,7 +63,8 @@ def run_steps(
     from engines.services import release_services
     from flows.console import Console, describe_summary, print_json
     from pipelines.lake.run import new_run
-    from pipelines.steps import find_recipe, is_wanted, open_work, run_step
+    from pipelines.recipes import find_recipe
+    from pipelines.steps import is_wanted, open_work, run_step
 
     parsed, base = find_recipe(recipe, lake)
     names = tuple(name for name in names if name not in OPTIONAL or is_wanted(parsed, name))

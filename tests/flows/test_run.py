@@ -12,8 +12,9 @@ import pytest
 
 from pipelines.lake.catalogue import open_lake
 from pipelines.lake.run import StageSummary
+from pipelines.recipes import find_recipe
 from pipelines.ship.publish import Published
-from pipelines.steps import STEPS, find_recipe, open_work, publish_settled, run_step
+from pipelines.steps import STEPS, open_work, publish_settled, run_step
 from schemas.errors import AssayError
 from tests.conftest import make_recipe, run_assay, run_here, write_recipe
 from tests.stub_server import run_stub

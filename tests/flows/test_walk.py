@@ -40,7 +40,7 @@ def walk_stage(*arguments: str | Path) -> dict[str, Any]:
 
 @pytest.mark.timeout(300)
 def test_tiny_walks_through_every_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines.steps import find_recipe
+    from pipelines.recipes import find_recipe
 
     monkeypatch.chdir(tmp_path)
     lake = ("--lake", tmp_path / "lake")

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from pipelines.lake.catalogue import Lake, open_lake
+from pipelines.recipes import find_recipe
 from pipelines.ship.explain import PairUnknown, explain_pair, render_explanation
 from pipelines.ship.publish import find_version, publish_version, read_pairs
-from pipelines.steps import SETTLING_STEPS, find_recipe, open_work, run_step
+from pipelines.steps import SETTLING_STEPS, open_work, run_step
 from schemas.ids import make_pair_id
 from schemas.recipe import LabelSpec
 

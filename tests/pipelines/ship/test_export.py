@@ -13,9 +13,10 @@ import pytest
 import yaml
 
 from pipelines.lake.catalogue import Lake, open_lake
+from pipelines.recipes import find_recipe
 from pipelines.ship.export import ExportFailed, export_version, holds_version, push_version
 from pipelines.ship.publish import Published, find_version, publish_version
-from pipelines.steps import SETTLING_STEPS, find_recipe, open_work, run_step
+from pipelines.steps import SETTLING_STEPS, open_work, run_step
 from tests.conftest import run_assay, run_here
 from tests.hub_server import run_hub
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from flows.commands.shipping import diff
 from pipelines.lake.catalogue import open_lake
 from pipelines.lake.run import new_run
+from pipelines.recipes import find_recipe
 from pipelines.ship.publish import (
     NothingToPublish,
     Unsettled,
@@ -19,7 +20,7 @@ from pipelines.ship.publish import (
     list_versions,
     publish_version,
 )
-from pipelines.steps import SETTLING_STEPS, find_recipe, open_work, publish_settled, run_step
+from pipelines.steps import SETTLING_STEPS, open_work, publish_settled, run_step
 from schemas.recipe import LabelSpec
 
 PAIR = {

@@ -14,6 +14,7 @@ import pytest
 
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.run import new_run
+from pipelines.recipes import find_recipe
 from pipelines.ship import exam
 from pipelines.ship.exam import (
     EXAM,
@@ -29,7 +30,7 @@ from pipelines.ship.exam import (
 from pipelines.ship.export import export_version
 from pipelines.ship.publish import find_version, publish_version
 from pipelines.ship.train import _make_config, _make_environment, find_models, train_model
-from pipelines.steps import SETTLING_STEPS, find_recipe, open_work, run_step
+from pipelines.steps import SETTLING_STEPS, open_work, run_step
 from schemas.recipe import TrainSpec
 
 

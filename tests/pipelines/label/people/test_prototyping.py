@@ -22,12 +22,13 @@ from pipelines.label.people.tastes import PARTED, PrototypeUnknown, Tastes, heed
 from pipelines.label.people.voices import find_voices
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import new_run
+from pipelines.recipes import speak_for
 from pipelines.ship.card import write_card
 from pipelines.ship.explain import explain_pair
 from pipelines.ship.export import make_rows
 from pipelines.ship.publish import Published
 from pipelines.ship.report import gather_facts, render_report
-from pipelines.steps import Work, open_work, run_step, speak_for
+from pipelines.steps import Work, open_work, run_step
 from schemas.recipe import Recipe, RecipeError, parse_recipe
 from tests.conftest import write_recipe
 from tests.pipelines.label.people.fake_desk import FakeDesk

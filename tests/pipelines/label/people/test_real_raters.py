@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.label.people.telling import tell_tastes
-from pipelines.steps import open_work, run_step, settle, speak_for
+from pipelines.recipes import speak_for
+from pipelines.steps import open_work, run_step, settle
 from tests.pipelines.label.people.planted_lake import make_planted_recipe, publish
 
 

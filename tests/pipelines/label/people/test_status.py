@@ -14,7 +14,8 @@ from pipelines.label.people.releasing import release_batch
 from pipelines.label.people.status import describe_status, review_status
 from pipelines.lake.catalogue import open_lake
 from pipelines.lake.run import new_run
-from pipelines.steps import find_review_settings, open_work
+from pipelines.recipes import find_review_settings
+from pipelines.steps import open_work
 from schemas.recipe import ReviewSpec
 from tests.conftest import make_recipe, run_assay
 from tests.pipelines.label.people.people_lake import answer_as, fill_lake, list_pushed, open_desk
