@@ -8,8 +8,8 @@ Angelopoulos et al. 2023, 2301.09633):
 
 p on gold from readings that did not see it. So correlation between voices that the reading missed
 is in the figure, and in its width. A category's correction is drawn to that of all gold, as if it
-had `PSEUDO` more gold pairs with the latter; without gold of its own it has that alone. The interval
-is Wilson's for as many gold pairs as would give the estimate's own variance.
+had `PSEUDO` more gold pairs with the latter; without gold of its own it has that alone. The
+interval is Wilson's for as many gold pairs as would give the estimate's own variance.
 
 Gold must be a random sample of the pool within each category, or weighed to be one.
 """

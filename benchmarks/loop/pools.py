@@ -64,11 +64,11 @@ def read_alpaca(folder: Path, pairs: int) -> pl.DataFrame:
     of `BANDS`; equal lengths are left out.
     """
     texts = pl.read_parquet(folder / "alpaca_eval_outputs.parquet").select(
-        "instruction", "generator", "output", "dataset"
+        "instruction", "generator", "output", "subset"
     ).unique(["instruction", "generator"], keep="first", maintain_order=True)  # fmt: skip
     said = (
         pl.read_parquet(folder / "alpaca_eval_preferences.parquet")
-        .filter((pl.col("preference") - 1.5).abs() >= SURE)
+        .filter(pl.col("preference").is_between(1, 2))
         .group_by("instruction", "generator_1", "generator_2")
         .agg(pl.col("preference").mean())
         .filter((pl.col("preference") - 1.5).abs() >= SURE)
@@ -99,7 +99,7 @@ def read_alpaca(folder: Path, pairs: int) -> pl.DataFrame:
     )
     share = min(1.0, pairs / max(len(rows), 1))
     rows = rows.filter(pl.col("rank") < pl.col("len") * share).sort("order")
-    kinds = texts.unique("instruction").select("instruction", category="dataset")
+    kinds = texts.unique("instruction").select("instruction", category="subset")
     return rows.join(kinds, on="instruction", how="left", maintain_order="left").select(
         "category", "better", "worse", prompt="instruction"
     )
