@@ -9,10 +9,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 LOCKS := data/environments
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup run test lint browser bench soak lock clean
+.PHONY: help setup run test lint browser bench bench-loop soak lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 setup: $(VENV)/.ready ## install Assay and what it needs into .venv
 
@@ -46,6 +46,9 @@ bench: setup ## measured ratios, side by side in one run
 	$(BIN)/python -m benchmarks.near_duplicates
 	$(BIN)/python -m benchmarks.bulk_texts
 	$(BIN)/python -m benchmarks.semantic
+
+bench-loop: setup ## does the gold loop pay? twenty seeds on real pools, an hour or two of one core
+	$(BIN)/python -m benchmarks.loop
 
 soak: setup ## long tests: twenty kills, three people replayed
 	$(PYTEST) -n 2 -m soak

@@ -1,0 +1,161 @@
+"""Show 1, noise recovery: how much of what noise costs does each remedy win back?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from annotators.loop.jury import vote_plainly
+from annotators.loop.reading import measure_kept
+from annotators.loop.stacking import measure_errors
+from annotators.probe import call_winners, fit_probe
+from benchmarks.loop.noise import spoil
+from benchmarks.loop.pools import Pool, split_prompts
+from benchmarks.loop.remedies import (
+    REMEDIES,
+    Case,
+    Lesson,
+    keep_loop_hard,
+    lesson_of,
+    make_case,
+    rank_majority,
+    read_case,
+)
+
+Array = NDArray[np.float64]
+Z = 1.959964
+LOOP = "the loop"
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One seed of one kind and rate of noise: `scores` (a row a remedy), `kept` (facts of the kept
+    set), `precision` (estimated and true, a row a category)."""
+
+    scores: list[dict[str, Any]]
+    kept: dict[str, float]
+    precision: pl.DataFrame
+
+
+def try_seed(pool: Pool, kind: str, rate: float, seed: int, *, spread: float) -> Trial:
+    """Split, spoil, remedy and examine."""
+    train, exam = split_prompts(pool, seed)
+    generator = np.random.default_rng([seed, round(1000 * rate), *map(ord, kind)])
+    case = make_case(spoil(train, kind, rate, generator), seed, generator, spread=spread)
+    found = read_case(case)
+    soft = lesson_of(case, found)
+    done = {LOOP: soft}
+    scores = []
+    for name, remedy in REMEDIES.items():
+        if remedy is keep_loop_hard:
+            label = np.where(case.is_gold, np.nan_to_num(case.gold), soft.called)
+            lesson = Lesson(label, soft.kept.astype(float), soft.kept, label)
+        else:
+            lesson = done[name] if name in done else remedy(case)
+        purity, coverage = score_labels(case, lesson)
+        scores.append({"remedy": name, "purity": purity, "coverage": coverage,
+                       "accuracy": examine(case, exam, lesson)})  # fmt: skip
+    majority, said = rank_majority(case)
+    others = ~case.is_gold
+    truth = train.truth
+    categories = pl.Series(train.categories)
+    precision = measure_kept(found, case.gold, soft.kept, categories)
+    right = (soft.called == truth) & soft.kept & others
+    count = soft.kept & others
+    true_share = [
+        float(right[mine].sum() / max(count[mine].sum(), 1))
+        for mine in [
+            others if name is None else others & (train.categories == name)
+            for name in precision["category"]
+        ]
+    ]
+    errors = measure_errors(case.said, truth.astype(float))
+    facts = {
+        "error_dedup": float((case.label != truth)[others].mean()),
+        "error_loop": float((soft.called != truth)[count].mean()),
+        "coverage_loop": float(count.sum() / others.sum()),
+        "error_majority": float((said != truth)[majority & others].mean()),
+        "error_majority_all": float((vote_plainly(case.said) != truth)[others].mean()),
+        "phi": float(errors[np.triu_indices(len(errors), 1)].mean()),
+        "judge_accuracy": float((case.said == truth[:, None]).mean()),
+        "independent_claims": _claim_independent(case, found.jury, soft),
+        "pairs": float(len(train)),
+        "gold": float(case.is_gold.sum()),
+    }
+    return Trial(scores, facts, precision.with_columns(truth=pl.Series(true_share)))
+
+
+def score_labels(case: Case, lesson: Lesson) -> tuple[float, float]:
+    """Share right of the labels that it stands for, and share of the pairs it stands for; gold left
+    out of both, but where there is nothing else."""
+    others = ~case.is_gold
+    mine = lesson.kept & others
+    if not mine.any():
+        return float("nan"), 0.0
+    right = (lesson.called > 0.5) == case.pool.truth
+    return float(right[mine].mean()), float(mine.sum() / others.sum())
+
+
+def examine(case: Case, exam: Pool, lesson: Lesson) -> float:
+    """Accuracy of the probe that it teaches, on the prompts held out."""
+    if not lesson.weight.any():
+        return 0.5
+    weights = fit_probe(case.pool.apart, lesson.target, case.spread, weights=lesson.weight)
+    called = call_winners(weights, exam.apart)
+    return float((1 - np.abs(called - exam.truth)).mean())
+
+
+def tabulate_scores(trials: Iterable[Trial]) -> pl.DataFrame:
+    """remedy, purity, coverage, accuracy; loop_gains: accuracy of the loop less this one's, paired
+    over the seeds, with its 95 % interval (low, high); recovered: share of the gap between
+    `corrupted` and `clean`."""
+    rows = pl.concat([pl.DataFrame(trial.scores).with_columns(seed=pl.lit(at))
+                      for at, trial in enumerate(trials)])  # fmt: skip
+    wide = rows.pivot("remedy", index="seed", values="accuracy").sort("seed")
+    clean, corrupted = wide["clean (oracle)"].mean(), wide["corrupted, repeated rows"].mean()
+    table = []
+    for name in REMEDIES:
+        mine = rows.filter(pl.col("remedy") == name)
+        gain, half = pair_up((wide[LOOP] - wide[name]).to_numpy())
+        table.append({
+            "remedy": name,
+            "purity": mine["purity"].mean(),
+            "coverage": mine["coverage"].mean(),
+            "accuracy": mine["accuracy"].mean(),
+            "recovered": (mine["accuracy"].mean() - corrupted) / (clean - corrupted),
+            "loop_gains": gain,
+            "low": gain - half,
+            "high": gain + half,
+        })  # fmt: skip
+    return pl.DataFrame(table)
+
+
+def pair_up(differences: Array) -> tuple[float, float]:
+    """The mean and half the 95 % interval (Student's t) of paired differences."""
+    from scipy.stats import t
+
+    n = len(differences)
+    if n < 2:
+        return float(differences.mean()), float("nan")
+    half = t.ppf(0.975, n - 1) * differences.std(ddof=1) / np.sqrt(n)
+    return float(differences.mean()), float(half)
+
+
+def _claim_independent(case: Case, jury: Any, soft: Lesson) -> float:
+    """The precision that the kept labels would be said to have if label and judges were taken to
+    err independently: the mean of the summed log odds' probability."""
+    from annotators.loop.stacking import fit_reading
+
+    known = case.is_gold
+    every = np.column_stack([case.label, case.said])
+    names = ["label", *(f"judge {place}" for place in range(case.said.shape[1]))]
+    reading = fit_reading(names, every[known], case.pool.truth[known].astype(float),
+                          case.pool.prompts[known].tolist(), seed=case.seed)  # fmt: skip
+    p = reading.predict_independent(every)
+    mine = soft.kept & ~known
+    return float(np.where(soft.called > 0.5, p, 1 - p)[mine].mean())
