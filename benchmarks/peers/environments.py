@@ -16,7 +16,7 @@ NEEDS = {
     "datasketch": ["datasketch"],
     "text-dedup": ["text-dedup"],
     "datatrove": ["datatrove[processing]", "orjson", "spacy"],
-    "data-juicer": ["py-data-juicer"],
+    "data-juicer": ["py-data-juicer", "aiohttp"],  # imports the second without asking for it
     "pyahocorasick": ["pyahocorasick"],
 }
 
