@@ -302,7 +302,7 @@ def test_the_numbers_are_those_of_the_lake(lake: Lake, page: str) -> None:
     assert "50.0 % of the chosen responses are reference answers" in page
     assert "0.550 – 0.820" in page
     assert "longest answer" in page
-    assert "near_duplicate <b>3</b>" in page
+    assert "nearly the same as another <b>3</b>" in page
 
 
 def test_the_same_lake_gives_the_same_bytes(lake: Lake, page: str, tmp_path: Path) -> None:
