@@ -9,7 +9,7 @@ from pipelines.clean.texts import normalise
 MASK = 2**64 - 1
 WORD, MORE, LAST = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F
 FIRST_KEY, OTHER_KEY = 0xE7037ED1A0B428DB, 0x8EBC6AF09C88C6E3
-ROLL, ROLLED = 0x589965CC75374CC3, 0x1D8E4E27C47D124F
+ROLL = 0x589965CC75374CC3
 
 
 def normalise_texts(texts: list[str]) -> list[str]:
@@ -38,10 +38,14 @@ def hash_word(word: str) -> tuple[int, int]:
     """The two halves that make the hash of a word."""
     data = word.encode()
     state = WORD * len(data) & MASK
-    pieces = [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data), 8)]
-    for piece in pieces[:-1]:
-        state = fold(state ^ piece, MORE)
-    return multiply(state ^ pieces[-1], LAST)
+    pieces = [
+        (int.from_bytes(data[i : i + 8], "little"), int.from_bytes(data[i + 8 : i + 16], "little"))
+        for i in range(0, len(data), 16)
+    ]
+    for low, high in pieces[:-1]:
+        state = fold(state ^ low, high ^ MORE)
+    low, high = pieces[-1]
+    return multiply(state ^ low, high ^ LAST)
 
 
 def hash_text(normalised: str) -> tuple[list[int], int, int]:
@@ -64,7 +68,8 @@ def roll(words: list[int], size: int) -> list[int]:
         total = 0
         for word in run:
             total = (total * ROLL + word) & MASK
-        out.append(fold(total ^ ROLLED, WORD))
+        mixed = ((total ^ total >> 32) * WORD) & MASK
+        out.append(mixed ^ mixed >> 32)
     return out
 
 
@@ -79,11 +84,11 @@ def find_shingles(texts: list[str], size: int) -> list[int]:
 
 
 def sign(shingles: list[int], factors: list[int]) -> list[int]:
-    """The least product with each factor."""
-    return [
-        min((shingle * factor & 0xFFFFFFFF for shingle in shingles), default=0xFFFFFFFF)
-        for factor in factors
-    ]
+    """The least product with each factor, then the least complement of one."""
+    low = 0xFFFFFFFF
+    products = [[shingle * factor & low for shingle in shingles] for factor in factors]
+    least = [min(row, default=low) for row in products]
+    return least + [min((low - product for product in row), default=low) for row in products]
 
 
 def measure(one: list[int], two: list[int]) -> float:

@@ -24,7 +24,7 @@ from pipelines.clean.contamination import HITS, References, find_copies
 from pipelines.clean.strata import UNKNOWN
 from schemas.ids import make_id
 
-SKETCH = 1
+SKETCH = 2
 TIERS = ("gold", "silver", "candidate")
 TEXTS = ("prompt", "chosen", "rejected")
 

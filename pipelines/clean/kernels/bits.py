@@ -38,23 +38,26 @@ def load_byte(context: Any, address: Any) -> Any:
 
 
 @intrinsic
-def load_word(context: Any, address: Any) -> Any:
-    """The 8 bytes from an address on as one uint64, the first byte lowest."""
+def load_lower(context: Any, address: Any, size: Any) -> Any:
+    """The `size` (0 to 16) bytes from an address on, A to Z made a to z, as two uint64, the first
+    byte lowest and zeros above the last. All 16 bytes from the address on are read."""
+    kind = ir.VectorType(ir.IntType(8), 16)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _load(builder, args[0], ir.IntType(64))
+        letters = _load(builder, args[0], kind)
+        past_a = builder.sub(letters, ir.Constant(kind, [65] * 16))
+        capital = builder.icmp_unsigned("<", past_a, ir.Constant(kind, [26] * 16))
+        lower = builder.or_(letters, ir.Constant(kind, [32] * 16))
+        length = _spread(builder, builder.trunc(args[1], ir.IntType(8)), kind)
+        inside = builder.icmp_unsigned("<", ir.Constant(kind, list(range(16))), length)
+        kept = builder.select(
+            inside, builder.select(capital, lower, letters), ir.Constant(kind, None)
+        )
+        halves = builder.bitcast(kept, ir.VectorType(ir.IntType(64), 2))
+        parts = [builder.extract_element(halves, ir.IntType(32)(i)) for i in range(2)]
+        return context.make_tuple(builder, signature.return_type, parts)
 
-    return types.uint64(types.int64), generate
-
-
-@intrinsic
-def load_half(context: Any, address: Any) -> Any:
-    """The 4 bytes from an address on as one uint32."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _load(builder, args[0], ir.IntType(32))
-
-    return types.uint32(types.int64), generate
+    return types.UniTuple(types.uint64, 2)(types.int64, types.int64), generate
 
 
 @intrinsic
@@ -115,21 +118,24 @@ def _fill(value: int) -> Any:
 
 
 @intrinsic
-def lower_minima(context: Any, hashes: Any, count: Any, factors: Any, minima: Any) -> Any:
-    """Lower 128 minima by the products of `count` hashes with 128 factors (all uint32, mod 2^32).
+def find_ends(context: Any, hashes: Any, count: Any, factors: Any, signature: Any) -> Any:
+    """The least and the greatest of the products of `count` hashes with each of 64 factors (all
+    uint32, mod 2^32), into a signature of 128: first the least, then the complements of the
+    greatest. Of no hash all are 0xFFFFFFFF.
 
-    The arguments but `count` are addresses. The minima stay in registers: eight vectors of sixteen,
-    where the processor has such.
+    The arguments but `count` are addresses. What is least and greatest so far stays in registers:
+    four vectors of sixteen each, where the processor has such.
     """
-    lanes, vectors = 16, 8
+    lanes, vectors = 16, 4
     kind = ir.VectorType(ir.IntType(32), lanes)
     one = ir.Constant(ir.IntType(64), 1)
+    full = ir.Constant(kind, [2**32 - 1] * lanes)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        hashes, count, factors, minima = args
-        places = [ir.Constant(ir.IntType(64), 4 * lanes * i) for i in range(vectors)]
-        by = [_load(builder, builder.add(factors, place), kind) for place in places]
-        given = [_load(builder, builder.add(minima, place), kind) for place in places]
+        hashes, count, factors, target = args
+        places = [ir.Constant(ir.IntType(64), 4 * lanes * i) for i in range(2 * vectors)]
+        by = [_load(builder, builder.add(factors, place), kind) for place in places[:vectors]]
+        given = [full] * vectors + [full.type(None)] * vectors
         before = builder.block
         loop = builder.append_basic_block("loop")
         done = builder.append_basic_block("done")
@@ -139,31 +145,39 @@ def lower_minima(context: Any, hashes: Any, count: Any, factors: Any, minima: An
         index = builder.phi(ir.IntType(64))
         held = [builder.phi(kind) for _ in places]
         at = builder.add(hashes, builder.shl(index, ir.Constant(ir.IntType(64), 2)))
-        single = _load(builder, at, ir.IntType(32))
-        spread = builder.shuffle_vector(
-            builder.insert_element(ir.Constant(kind, ir.Undefined), single, ir.IntType(32)(0)),
-            ir.Constant(kind, ir.Undefined),
-            ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes),
-        )
-        lower = []
-        for old, factor in zip(held, by, strict=True):
-            product = builder.mul(spread, factor)
-            lower.append(builder.select(builder.icmp_unsigned("<", product, old), product, old))
+        spread = _spread(builder, _load(builder, at, ir.IntType(32)), kind)
+        products = [builder.mul(spread, factor) for factor in by]
+        pairs = list(zip(held, products * 2, "<" * vectors + ">" * vectors, strict=True))
+        ends = [
+            builder.select(builder.icmp_unsigned(way, product, old), product, old)
+            for old, product, way in pairs
+        ]
         following = builder.add(index, one)
         index.add_incoming(one.type(0), before)
         index.add_incoming(following, loop)
-        for old, start, new in zip(held, given, lower, strict=True):
+        for old, start, new in zip(held, given, ends, strict=True):
             old.add_incoming(start, before)
             old.add_incoming(new, loop)
         builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
 
         builder.position_at_end(done)
         results = [builder.phi(kind) for _ in places]
-        for place, result, start, new in zip(places, results, given, lower, strict=True):
+        for result, start, new in zip(results, given, ends, strict=True):
             result.add_incoming(start, before)
             result.add_incoming(new, loop)
-            held_at = builder.inttoptr(builder.add(minima, place), ir.PointerType(kind))
-            builder.store(result, held_at, align=1)
+        for i, (place, result) in enumerate(zip(places, results, strict=True)):
+            value = result if i < vectors else builder.xor(result, full)
+            held_at = builder.inttoptr(builder.add(target, place), ir.PointerType(kind))
+            builder.store(value, held_at, align=1)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 4), generate
+
+
+def _spread(builder: Any, single: Any, kind: Any) -> Any:
+    """A vector of which each element is `single`."""
+    nothing = ir.Constant(kind, ir.Undefined)
+    first = builder.insert_element(nothing, single, ir.IntType(32)(0))
+    return builder.shuffle_vector(
+        first, nothing, ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count)
+    )

@@ -197,11 +197,12 @@ def _list_grams(
     data: Any, starts: Any, ends: Any, room: int, size: int, grams: Any, owners: Any
 ) -> None:
     words, tail = np.zeros(room, dtype=np.uint64), np.zeros(64, dtype=np.uint8)
+    runs = np.zeros(room, dtype=np.uint64)
     at = 0
     for row in range(starts.size):
         count, _, _ = hash_words(data, starts[row], ends[row], words, tail)
-        for i in range(roll_words(words, count, size, words)):
-            grams[at] = words[i] | ONE  # 0 is a free slot
+        for i in range(roll_words(words, count, size, runs)):
+            grams[at] = runs[i] | ONE  # 0 is a free slot
             owners[at] = row
             at += 1
 
@@ -251,12 +252,13 @@ def _scan(
     counts: Any, known: Any,
 ) -> None:  # fmt: skip
     words, tail = np.zeros(room, dtype=np.uint64), np.zeros(64, dtype=np.uint8)
+    runs = np.zeros(room, dtype=np.uint64)
     for row in range(starts.size):
         count, first, other = hash_words(data, starts[row], ends[row], words, tail)
         keys[row, 0], keys[row, 1], counts[row] = first, other, count
         total = 0
-        for i in range(roll_words(words, count, size, words)):
-            total += _find(words[i] | ONE, bloom, table) >= 0
+        for i in range(roll_words(words, count, size, runs)):
+            total += _find(runs[i] | ONE, bloom, table) >= 0
         known[row] = total
 
 
@@ -266,6 +268,7 @@ def _match(
     slots: Any, offsets: Any, owners: Any, counts: Any, best: Any, shared: Any,
 ) -> None:  # fmt: skip
     words, tail = np.zeros(room, dtype=np.uint64), np.zeros(64, dtype=np.uint8)
+    runs = np.zeros(room, dtype=np.uint64)
     seen = np.full(offsets.size - 1, -1, dtype=np.int64)
     tally = np.zeros(counts.size, dtype=np.int32)
     touched = np.zeros(counts.size, dtype=np.int32)
@@ -273,8 +276,8 @@ def _match(
         row = rows[at]
         count, _, _ = hash_words(data, starts[row], ends[row], words, tail)
         fresh = 0
-        for i in range(roll_words(words, count, size, words)):
-            place = _find(words[i] | ONE, bloom, table)
+        for i in range(roll_words(words, count, size, runs)):
+            place = _find(runs[i] | ONE, bloom, table)
             if place < 0 or seen[slots[place]] == at:
                 continue
             gram = slots[place]

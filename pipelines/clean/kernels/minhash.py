@@ -6,9 +6,12 @@ words instead, for it has too few runs to compare. No shingle crosses from one t
 so an item is the same set whichever of its answers was preferred.
 
 The signature is the classic one (Broder 1997): 128 permutations of the 32-bit numbers, and under
-each the least value of the item's shingles. Permutation i takes x to c[i] * x mod 2^32, with c[i]
-odd and drawn once; the x are well mixed already, so nothing need be added. Of two items the share
-of equal places is an unbiased estimate of the Jaccard similarity of their shingles.
+each the least value of the item's shingles. The first 64 take x to c[i] * x mod 2^32, with c[i] odd
+and drawn once; the x are well mixed already, so nothing need be added. The other 64 take x to the
+complement of the same products, the least of which is the complement of the greatest product: one
+multiplication serves two places. The two are different shingles, as if drawn without putting back;
+they stand 64 apart, so a band of up to 64 places never holds both. Of two items the share of equal
+places is an unbiased estimate of the Jaccard similarity of their shingles.
 """
 
 from __future__ import annotations
@@ -21,15 +24,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pipelines.clean.kernels.bits import find_address, lower_minima
-from pipelines.clean.kernels.words import LAST, Texts, count_room, fold, hash_words, roll_words
+from pipelines.clean.kernels.bits import find_address, find_ends
+from pipelines.clean.kernels.words import Texts, count_room, hash_words, roll_words
 
 PERMUTATIONS = 128
 SHINGLE = 5
-FACTORS = np.random.Generator(np.random.PCG64(1)).integers(0, 2**31, PERMUTATIONS) * 2 + 1
-FACTORS = FACTORS.astype(np.uint32)
-NOTHING = np.uint32(0xFFFFFFFF)
-LOW = np.uint64(0xFFFFFFFF)
+_drawn = np.random.Generator(np.random.PCG64(1)).integers(0, 2**31, PERMUTATIONS // 2)
+FACTORS = (_drawn * 2 + 1).astype(np.uint32)
+WEIGHTS = np.random.Generator(np.random.PCG64(2)).integers(0, 2**64, PERMUTATIONS, np.uint64)
+LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def sign_items(texts: Sequence[Texts], size: int = SHINGLE) -> Signed:
     room = max(count_room(column) for column in texts)
     most = sum(int((column.ends - column.starts).sum()) // 2 + count for column in texts)
     keys = np.empty((count, several, 2), dtype=np.uint64)
-    signatures = np.full((count, PERMUTATIONS), NOTHING, dtype=np.uint32)
+    signatures = np.empty((count, PERMUTATIONS), dtype=np.uint32)
     shingles = np.empty(most, dtype=np.uint32)
     ends = np.empty(count, dtype=np.int64)
     used = _sign(
@@ -85,7 +88,8 @@ def _sign(
     shingles: Any,
     places: Any,
 ) -> int:
-    words, tail = np.empty(room, dtype=np.uint64), np.empty(64, dtype=np.uint8)
+    words, runs = np.empty(room, dtype=np.uint64), np.empty(room, dtype=np.uint64)
+    tail = np.empty(64, dtype=np.uint8)
     used = 0
     for row in range(places.size):
         first = used
@@ -94,12 +98,13 @@ def _sign(
                 data[part], starts[part][row], ends[part][row], words, tail
             )
             keys[row, part, 0], keys[row, part, 1] = low, high
+            found = words
             if count >= 2 * size:
-                count = roll_words(words, count, size, words)
+                count, found = roll_words(words, count, size, runs), runs
             for i in range(count):
-                shingles[used + i] = np.uint32(words[i] & LOW)
+                shingles[used + i] = np.uint32(found[i] & LOW)
             used += count
-        lower_minima(
+        find_ends(
             find_address(shingles) + 4 * first,
             used - first,
             find_address(factors),
@@ -112,13 +117,14 @@ def _sign(
 @njit(nogil=True, cache=True)
 def fold_bands(signatures: Any, rows: int) -> Any:
     """A 32-bit key for each band of `rows` places of each signature (bands, items): items that
-    agree on all places of a band have the same key there."""
+    agree on all places of a band have the same key there, others by a chance of 1 in 2^32
+    (multilinear hashing; Lemire and Kaser 2014)."""
     bands = PERMUTATIONS // rows
     out = np.empty((bands, signatures.shape[0]), dtype=np.uint32)
     for item in range(signatures.shape[0]):
         for band in range(bands):
-            key = np.uint64(rows)
+            key = WEIGHTS[band]
             for place in range(band * rows, band * rows + rows):
-                key = fold(key ^ np.uint64(signatures[item, place]), LAST) + np.uint64(place)
-            out[band, item] = np.uint32(key >> np.uint64(32))
+                key += WEIGHTS[place] * np.uint64(signatures[item, place])
+            out[band, item] = np.uint32(key >> HALF)
     return out

@@ -28,7 +28,7 @@ from pipelines.clean.kernels.bits import (
     count_zeros,
     find_address,
     load_byte,
-    load_word,
+    load_lower,
     mark_spaces,
     multiply,
 )
@@ -41,13 +41,9 @@ LAST = np.uint64(0xA0761D6478BD642F)
 FIRST_KEY = np.uint64(0xE7037ED1A0B428DB)
 OTHER_KEY = np.uint64(0x8EBC6AF09C88C6E3)
 ROLL = np.uint64(0x589965CC75374CC3)
-ROLLED = np.uint64(0x1D8E4E27C47D124F)
-SEVENS = np.uint64(0x7F7F7F7F7F7F7F7F)
-HIGHS = np.uint64(0x8080808080808080)
-FROM_A = np.uint64(0x3F3F3F3F3F3F3F3F)
-AFTER_Z = np.uint64(0x2525252525252525)
+CAPITAL_A, CAPITAL_Z, SMALL = np.uint64(65), np.uint64(90), np.uint64(32)
 ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
-ZERO, ONE, TWO, ALL = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(64)
+ZERO, ONE, HALF = np.uint64(0), np.uint64(1), np.uint64(32)
 
 
 Column = pl.Series | pa.Array | pa.ChunkedArray
@@ -147,7 +143,7 @@ def hash_words(data: Any, start: int, end: int, words: Any, tail: Any) -> Any:
     Returns:
         How many words there are, and the two halves of the 128-bit hash of the normalised text.
     """
-    count, begin = 0, -1
+    count, begin = 0, 0
     first, other = FIRST_KEY, OTHER_KEY
     carry = ZERO
     base, slack = find_address(data), find_address(tail)
@@ -157,49 +153,53 @@ def hash_words(data: Any, start: int, end: int, words: Any, tail: Any) -> Any:
         spaces = _find_spaces(at, stop, limit, slack, tail)
         inside = ~spaces
         before = (inside << ONE) | carry
-        carry = inside >> np.uint64(63)
         begins, ends = inside & ~before, spaces & before
+        if carry == ZERO:
+            begin = at + count_zeros(begins)
+            begins &= begins - ONE
         while ends != ZERO:
-            if begin < 0:
-                begin = at + count_zeros(begins)
-                begins &= begins - ONE
             low, high = _hash_word(begin, at + count_zeros(ends), limit)
             ends &= ends - ONE
-            begin = -1
+            begin = at + count_zeros(begins)
+            begins &= begins - ONE
             words[count] = low ^ high
             count += 1
-            first = fold(first ^ low ^ high, LAST)
-            other = (((other << np.uint64(23)) | (other >> np.uint64(41))) ^ low) * MORE
-        if begins != ZERO:
-            begin = at + count_zeros(begins)
-    if begin >= 0:
+            first, other = _take_word(first, other, low, high)
+        carry = inside >> np.uint64(63)
+    if carry != ZERO:
         low, high = _hash_word(begin, stop, limit)
         words[count] = low ^ high
         count += 1
-        first = fold(first ^ low ^ high, LAST)
-        other = (((other << np.uint64(23)) | (other >> np.uint64(41))) ^ low) * MORE
+        first, other = _take_word(first, other, low, high)
     return count, first, fold(other ^ np.uint64(count), WORD)
 
 
 @njit(forceinline=True)
+def _take_word(first: Any, other: Any, low: Any, high: Any) -> Any:
+    """The two halves of a text's hash with one more word."""
+    turned = (other << np.uint64(23)) | (other >> np.uint64(41))
+    return fold(first ^ low ^ high, LAST), (turned ^ low) * MORE
+
+
+@njit(forceinline=True)
 def roll_words(words: Any, count: int, size: int, shingles: Any) -> Any:
-    """Hash every run of `size` words into `shingles` (uint64), which may be `words` itself.
+    """Hash every run of `size` words into `shingles` (uint64, another array).
+
+    Loop by loop over all runs, so that a processor with vectors takes several at once.
 
     Returns:
         How many runs there are: `count - size + 1`, or 0 for fewer words than that.
     """
-    if count < size:
-        return 0
-    power, total = ONE, ZERO
-    for i in range(size):
-        total = total * ROLL + words[i]
-        power *= ROLL
-    for i in range(count - size):
-        gone = words[i]
-        shingles[i] = fold(total ^ ROLLED, WORD)
-        total = total * ROLL + words[i + size] - gone * power
-    shingles[count - size] = fold(total ^ ROLLED, WORD)
-    return count - size + 1
+    runs = max(count - size + 1, 0)
+    for i in range(runs):
+        shingles[i] = words[i]
+    for step in range(1, size):
+        for i in range(runs):
+            shingles[i] = shingles[i] * ROLL + words[i + step]
+    for i in range(runs):
+        mixed = (shingles[i] ^ (shingles[i] >> HALF)) * WORD
+        shingles[i] = mixed ^ (mixed >> HALF)
+    return runs
 
 
 @njit(forceinline=True)
@@ -221,21 +221,23 @@ def _find_spaces(at: int, stop: int, limit: int, slack: int, tail: Any) -> Any:
 def _hash_word(begin: int, stop: int, limit: int) -> Any:
     """The two halves that make a word's hash; its length is in it, for a NUL is a byte too."""
     state = WORD * np.uint64(stop - begin)
-    while stop - begin > 8:
-        state = fold(state ^ _lower(load_word(begin)), MORE)
-        begin += 8
-    if begin + 8 <= limit:
-        rest = load_word(begin) & (ONES >> np.uint64(64 - 8 * (stop - begin)))
+    while stop - begin > 16:
+        low, high = load_lower(begin, 16)
+        state = fold(state ^ low, high ^ MORE)
+        begin += 16
+    if begin + 16 <= limit:
+        low, high = load_lower(begin, stop - begin)
     else:
-        rest = ZERO
-        for i in range(stop - 1, begin - 1, -1):
-            rest = (rest << np.uint64(8)) | load_byte(i)
-    return multiply(state ^ _lower(rest), LAST)
+        low, high = _load_last(begin, stop)
+    return multiply(state ^ low, high ^ LAST)
 
 
-@njit(forceinline=True)
-def _lower(letters: Any) -> Any:
-    """Eight bytes with A to Z made a to z; bytes of 128 and more stay."""
-    low = letters & SEVENS
-    capital = (low + FROM_A) & ~(low + AFTER_Z) & ~letters & HIGHS
-    return letters | (capital >> TWO)
+@njit
+def _load_last(begin: int, stop: int) -> Any:
+    """What `load_lower` gives, where the 16 bytes would reach beyond the buffer."""
+    low, high = ZERO, ZERO
+    for at in range(stop - 1, begin - 1, -1):
+        byte = load_byte(at)
+        high = (high << np.uint64(8)) | (low >> np.uint64(56))
+        low = (low << np.uint64(8)) | (byte | SMALL if CAPITAL_A <= byte <= CAPITAL_Z else byte)
+    return low, high

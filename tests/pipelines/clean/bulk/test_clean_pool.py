@@ -149,7 +149,9 @@ def test_hostile_rows_are_decided_and_not_died_of(tmp_path: Path) -> None:
     assert summary["quarantined"]["no prompt"] == 1
     assert found["blank"] == found["none"] == ("unusable", None)
     assert not {"huge", "nul", "rtl"} & found.keys()
-    assert sum(item.startswith("crowd") for item in found) == 19_999
+    # the crowd is near to `base`: of all of them one stays
+    alike = {base["pair_id"], *(f"crowd{i}" for i in range(20_000))}
+    assert len(alike - found.keys()) == 1
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_an_item_is_signed_as_the_slow_way_signs_it(
 
 
 def test_permutations_are_permutations() -> None:
-    assert len(set(FACTORS.tolist())) == PERMUTATIONS == 128
+    assert len(set(FACTORS.tolist())) == PERMUTATIONS // 2 == 64
     assert (FACTORS % 2 == 1).all()
 
 
@@ -53,16 +53,19 @@ def draw_pairs(count: int, size: int, similarity: float) -> tuple[np.ndarray, np
     return one, two
 
 
-@pytest.mark.parametrize("size", [30, 300])
+@pytest.mark.parametrize("size", [6, 30, 300])
 @pytest.mark.parametrize("similarity", [0.2, 0.5, 0.8])
-def test_the_estimate_is_unbiased_and_varies_as_a_binomial(size: int, similarity: float) -> None:
+def test_the_estimate_is_unbiased_and_varies_as_a_binomial_or_less(
+    size: int, similarity: float
+) -> None:
     one, two = draw_pairs(600, size, similarity)
     shared = round(2 * size * similarity / (1 + similarity))
     truth = shared / (2 * size - shared)
     estimates = (one == two).mean(axis=1)
     spread = np.sqrt(truth * (1 - truth) / PERMUTATIONS)
     assert abs(estimates.mean() - truth) < 4 * spread / np.sqrt(600)
-    assert 0.85 < estimates.std() / spread < 1.15
+    # of few shingles the least and the greatest, which are never one, say more than two draws would
+    assert (0.85 if size > 6 else 0.5) < estimates.std() / spread < 1.15
 
 
 @pytest.mark.parametrize("rows", [2, 3, 4])
