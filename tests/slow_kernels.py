@@ -91,6 +91,16 @@ def sign(shingles: list[int], factors: list[int]) -> list[int]:
     return least + [min((low - product for product in row), default=low) for row in products]
 
 
+def fold_bands(signature: list[int], rows: int, weights: list[int]) -> list[int]:
+    """The key of each band of `rows` places."""
+    keys = []
+    for band in range(len(signature) // rows):
+        places = range(band * rows, band * rows + rows)
+        total = weights[band] + sum(weights[place] * signature[place] for place in places)
+        keys.append((total & MASK) >> 32)
+    return keys
+
+
 def measure(one: list[int], two: list[int]) -> float:
     """The Jaccard similarity of two lists of shingles as sets."""
     union = set(one) | set(two)

@@ -171,13 +171,14 @@ def _walk(numbered: tuple[int, pl.DataFrame], plan: Plan, part: PoolPart) -> _Wa
     from pipelines.clean.kernels.bands import plan_rows
     from pipelines.clean.kernels.exact import make_item_keys
     from pipelines.clean.kernels.filling import scatter_ids
-    from pipelines.clean.kernels.minhash import fold_bands, sign_items
+    from pipelines.clean.kernels.minhash import sign_items
     from pipelines.clean.kernels.words import read_texts
 
     first, frame = numbered
     usable = pl.when(pl.col("fault") == 0)
     texts = frame.select(*(usable.then(name).alias(name) for name in TEXTS))
-    signed = sign_items([read_texts(texts[name]) for name in TEXTS])
+    rows = plan_rows(plan.similarity)
+    signed = sign_items([read_texts(texts[name]) for name in TEXTS], rows)
     item_keys, turned = make_item_keys(signed.keys)
     sizes = np.diff(np.concatenate([np.zeros(1, np.int64), signed.ends]))
     same = (signed.keys[:, 1] == signed.keys[:, 2]).all(axis=1)
@@ -189,9 +190,9 @@ def _walk(numbered: tuple[int, pl.DataFrame], plan: Plan, part: PoolPart) -> _Wa
         id_keys=scatter_ids(ids.data, ids.starts, ids.ends, 0),
         turned=turned,
         same=same,
-        bands=fold_bands(signed.signatures, plan_rows(plan.similarity)),
+        bands=signed.bands,
         sizes=sizes,
-        shingles=signed.shingles.copy(),
+        shingles=signed.shingles,
         facts=facts,
         hits=_find_hits(texts, plan, first),
     )

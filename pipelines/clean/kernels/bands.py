@@ -17,7 +17,7 @@ nothing. The shingles and the keys of the bands lie in files where they are many
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,11 +28,12 @@ from numpy.typing import NDArray
 from pipelines.clean.kernels.chunks import Store, map_chunks
 from pipelines.clean.kernels.exact import group_exact, make_item_keys
 from pipelines.clean.kernels.joining import Pool, find_roots, join_near
-from pipelines.clean.kernels.minhash import PERMUTATIONS, SHINGLE, Signed, fold_bands, sign_items
+from pipelines.clean.kernels.minhash import PERMUTATIONS, SHINGLE, Signed, sign_items
 from pipelines.clean.kernels.words import Column, read_texts
 
 SURE = 0.99
 SPILL = 2**27
+BLOCK_ITEMS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +92,11 @@ def find_near(
     shingles, banded = Store(np.uint32, spill, folder), Store(np.uint32, spill, folder)
     keys: list[NDArray[np.uint64]] = []
     ends: list[NDArray[np.int64]] = []
-    for signed, folded in map_chunks(partial(_sign, size=size, rows=rows), chunks, threads):
+    for signed in map_chunks(partial(_sign, size=size, rows=rows), _cut(chunks), threads):
         ends.append(signed.ends + shingles.size)
         keys.append(signed.keys)
         shingles.append(signed.shingles)
-        banded.append(folded)
+        banded.append(signed.bands)
     if not keys:
         keys, ends = [np.zeros((0, 1, 2), np.uint64)], [np.zeros(0, np.int64)]
     sizes = [len(piece) for piece in keys]
@@ -132,9 +133,16 @@ def find_near(
     return Near(leads[kept][place], leads[place], value[place], all_keys, turned)
 
 
-def _sign(columns: Sequence[Column], size: int, rows: int) -> tuple[Signed, NDArray[np.uint32]]:
-    signed = sign_items([read_texts(column) for column in columns], size)
-    return signed, fold_bands(signed.signatures, rows)
+def _cut(chunks: Iterable[Sequence[Column]]) -> Iterator[list[Column]]:
+    """The chunks in small blocks: what is worked on then stays in the processor's cache, and in
+    memory that the process has already."""
+    for columns in chunks:
+        for begin in range(0, len(columns[0]), BLOCK_ITEMS):
+            yield [column[begin : begin + BLOCK_ITEMS] for column in columns]
+
+
+def _sign(columns: Sequence[Column], size: int, rows: int) -> Signed:
+    return sign_items([read_texts(column) for column in columns], rows, size)
 
 
 def _sort_within(order: NDArray[np.int64], begins: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -39,13 +39,13 @@ LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 class Signed:
     """What the pass over n items of k texts found.
 
-    Columns: keys (n, k, 2) uint64, the 128-bit hash of each normalised text; signatures (n, 128)
-    uint32, all ones for an item without a word; shingles, uint32 hashes of all items one after
+    Columns: keys (n, k, 2) uint64, the 128-bit hash of each normalised text; bands (b, n) uint32,
+    the keys of the signature's bands; shingles, uint32 hashes of all items one after
     another, repeats included; ends (n,) int64, where each item's shingles end.
     """
 
     keys: NDArray[np.uint64]
-    signatures: NDArray[np.uint32]
+    bands: NDArray[np.uint32]
     shingles: NDArray[np.uint32]
     ends: NDArray[np.int64]
 
@@ -53,26 +53,32 @@ class Signed:
         return len(self.ends)
 
 
-def sign_items(texts: Sequence[Texts], size: int = SHINGLE) -> Signed:
+def sign_items(texts: Sequence[Texts], rows: int, size: int = SHINGLE) -> Signed:
     """Sign items whose first texts are `texts[0]`, whose second are `texts[1]` and so on.
 
+    A band is `rows` places of the signature. Items that agree on all of them have the same key
+    there, others by a chance of 1 in 2^32 (multilinear hashing; Lemire and Kaser 2014). The
+    signature itself is not kept: an item without a word has ones in all its bits.
+
     Args:
+        rows: places of the signature in a band.
         size: words in a shingle.
     """
     count, several = len(texts[0]), len(texts)
     room = max(count_room(column) for column in texts)
     most = sum(int((column.ends - column.starts).sum()) // 2 + count for column in texts)
     keys = np.empty((count, several, 2), dtype=np.uint64)
-    signatures = np.empty((count, PERMUTATIONS), dtype=np.uint32)
+    bands = np.empty((PERMUTATIONS // rows, count), dtype=np.uint32)
     shingles = np.empty(most, dtype=np.uint32)
     ends = np.empty(count, dtype=np.int64)
     used = _sign(
         tuple(column.data for column in texts),
         tuple(column.starts for column in texts),
         tuple(column.ends for column in texts),
-        size, room, FACTORS, keys, signatures, shingles, ends,
+        size, rows, room, FACTORS, keys, bands, shingles, ends,
     )  # fmt: skip
-    return Signed(keys, signatures, shingles[:used], ends)
+    shingles.resize(used, refcheck=False)  # gives the rest of the room back
+    return Signed(keys, bands, shingles, ends)
 
 
 @njit(nogil=True, cache=True)
@@ -81,15 +87,16 @@ def _sign(
     starts: Any,
     ends: Any,
     size: int,
+    rows: int,
     room: int,
     factors: Any,
     keys: Any,
-    signatures: Any,
+    bands: Any,
     shingles: Any,
     places: Any,
 ) -> int:
     words, runs = np.empty(room, dtype=np.uint64), np.empty(room, dtype=np.uint64)
-    tail = np.empty(64, dtype=np.uint8)
+    tail, signature = np.empty(64, dtype=np.uint8), np.empty(PERMUTATIONS, dtype=np.uint32)
     used = 0
     for row in range(places.size):
         first = used
@@ -108,23 +115,17 @@ def _sign(
             find_address(shingles) + 4 * first,
             used - first,
             find_address(factors),
-            find_address(signatures) + 4 * PERMUTATIONS * row,
+            find_address(signature),
         )
+        for band in range(bands.shape[0]):
+            bands[band, row] = _fold_band(signature, band, rows)
         places[row] = used
     return used
 
 
-@njit(nogil=True, cache=True)
-def fold_bands(signatures: Any, rows: int) -> Any:
-    """A 32-bit key for each band of `rows` places of each signature (bands, items): items that
-    agree on all places of a band have the same key there, others by a chance of 1 in 2^32
-    (multilinear hashing; Lemire and Kaser 2014)."""
-    bands = PERMUTATIONS // rows
-    out = np.empty((bands, signatures.shape[0]), dtype=np.uint32)
-    for item in range(signatures.shape[0]):
-        for band in range(bands):
-            key = WEIGHTS[band]
-            for place in range(band * rows, band * rows + rows):
-                key += WEIGHTS[place] * np.uint64(signatures[item, place])
-            out[band, item] = np.uint32(key >> HALF)
-    return out
+@njit(forceinline=True)
+def _fold_band(signature: Any, band: int, rows: int) -> Any:
+    key = WEIGHTS[band]
+    for place in range(band * rows, band * rows + rows):
+        key += WEIGHTS[place] * np.uint64(signature[place])
+    return np.uint32(key >> HALF)

@@ -81,6 +81,7 @@ def read_texts(column: Column) -> Texts:
         given = np.frombuffer(places, dtype=np.int64 if wide else np.int32)
         offsets = given[column.offset : column.offset + len(column) + 1].astype(np.int64)
     data = np.frombuffer(content, np.uint8) if content else np.zeros(0, dtype=np.uint8)
+    data, offsets = data[offsets[0] : offsets[-1]], offsets - offsets[0]
     starts, ends = offsets[:-1], offsets[1:].copy()
     if column.null_count:
         missing = column.is_null().to_numpy(zero_copy_only=False)
