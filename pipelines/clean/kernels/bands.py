@@ -146,9 +146,13 @@ def _sign(columns: Sequence[Column], size: int, rows: int) -> Signed:
 
 
 def _sort_within(order: NDArray[np.int64], begins: NDArray[np.int64]) -> NDArray[np.int64]:
-    """`order` with the rows of each group ascending."""
-    group = np.repeat(np.arange(len(begins)), np.diff(np.append(begins, len(order))))
-    return order[np.lexsort((order, group))]
+    """`order` with the rows of each group ascending; most groups have one row."""
+    sizes = np.diff(np.append(begins, len(order)))
+    several = np.flatnonzero(np.repeat(sizes > 1, sizes))
+    group = np.repeat(np.arange(len(begins)), sizes)[several]
+    out, rows = order.copy(), order[several]
+    out[several] = rows[np.lexsort((rows, group))]
+    return out
 
 
 def _choose(roots: NDArray[np.int64], least: NDArray[np.int64]) -> NDArray[np.int64]:
