@@ -102,7 +102,7 @@ def _name_rows(sketches: Sequence[Sketch], stands: NDArray[np.int64]) -> _Names:
     for sketch in sketches:
         low, high = np.searchsorted(rows, (first, first + sketch.part.rows))
         if low < high:
-            names.append(sketch.read_facts("id")["id"].gather(rows[low:high] - first))
+            names.append(sketch.read_ids().gather(rows[low:high] - first))
         first += sketch.part.rows
     return _Names(rows, pl.concat(names))
 
@@ -112,12 +112,11 @@ def _decide(
 ) -> pl.DataFrame:
     rule = settled.rule[rows]
     gone = np.flatnonzero(rule != KEPT)
-    facts = sketch.read_facts("id", "fault")[gone]
     frame = pl.DataFrame(
         {
-            "item_id": facts["id"],
+            "item_id": sketch.read_ids().gather(gone),
             "code": rule[gone],
-            "fault": facts["fault"],
+            "fault": sketch.load("fault")[gone],
             "counted": settled.counted[rows][gone],
             "near": clusters.value[clusters.lead[rows][gone]],
             "representative": names.find(settled.stands[rows][gone]),
