@@ -62,7 +62,8 @@ def cluster_rows(sketches: Sequence[Sketch], similarity: float, folder: Path) ->
     chosen = np.flatnonzero((lead == np.arange(total)) & usable)
     fresh = chosen >= known
     starts, ends = np.zeros((2, total), dtype=np.int64)
-    rows = _Rows(sketches, begins, starts, ends, np.arange(total))
+    stops = [np.asarray(sketch.load("ends")) for sketch in sketches]
+    rows = _Rows(sketches, begins, stops, starts, ends, np.arange(total))
     while fresh.any():
         before = find_roots(parent)[chosen]
         joined, crowded = _join(rows, chosen, fresh, similarity, parent, value)
@@ -107,11 +108,13 @@ def _load_usable(sketch: Sketch) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Where rows lie: in which sketch, and in the batch of shingles in memory from `starts` to
-    `ends` (written anew for each batch). `own` is 0, 1, 2 …: a row stands for itself."""
+    """Where rows lie: in which sketch, with shingles that end at which of `stops` in it, and in the
+    batch of shingles in memory from `starts` to `ends` (written anew for each batch). `own` is 0,
+    1, 2 …: a row stands for itself."""
 
     sketches: Sequence[Sketch]
     begins: NDArray[np.int64]
+    stops: Sequence[NDArray[np.int64]]
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
     own: NDArray[np.int64]
@@ -124,8 +127,8 @@ class _Rows:
         """How many shingles each of these rows (ascending) has."""
         sizes = np.empty(len(wanted), dtype=np.int64)
         for number, mine, rows in self.split(wanted):
-            ends = self.sketches[number].load("ends")
-            sizes[mine] = ends[rows] - np.where(rows > 0, ends[rows - 1], 0)
+            stops = self.stops[number]
+            sizes[mine] = stops[rows] - np.where(rows > 0, stops[rows - 1], 0)
         return sizes
 
     def gather(self, wanted: NDArray[np.int64]) -> NDArray[np.uint32]:
@@ -133,14 +136,12 @@ class _Rows:
         pieces = [np.zeros(0, dtype=np.uint32)]
         at = 0
         for number, mine, rows in self.split(wanted):
-            sketch = self.sketches[number]
-            ends = np.asarray(sketch.load("ends"))
-            stops = ends[rows]
-            begins = np.where(rows > 0, ends[np.maximum(rows - 1, 0)], 0)
-            sizes = stops - begins
+            stops = self.stops[number]
+            begins = np.where(rows > 0, stops[rows - 1], 0)
+            sizes = stops[rows] - begins
             places = at + np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
             self.starts[wanted[mine]], self.ends[wanted[mine]] = places[:-1], places[1:]
-            pieces.append(_take(sketch.load("shingles"), begins, sizes))
+            pieces.append(_take(self.sketches[number].load("shingles"), begins, sizes))
             at = int(places[-1])
         return np.concatenate(pieces)
 
@@ -210,7 +211,7 @@ def _take_near(
     rows: _Rows, chosen: NDArray[np.int64], fresh: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.uint32]]]:
     """The same, of those alone whose key a fresh one may have; elsewhere the next keys are free."""
-    mapped = [sketch.load("bands") for sketch in rows.sketches]
+    mapped = [np.asarray(sketch.load("bands")) for sketch in rows.sketches]
     may = np.zeros(len(rows.own), dtype=bool)
     may[chosen] = True
     following = np.empty(len(rows.own), dtype=np.uint32)

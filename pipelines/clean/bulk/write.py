@@ -91,9 +91,10 @@ class _Names:
 
     def find(self, wanted: NDArray[np.int64]) -> pl.Series:
         """The id of each row, null for `NOBODY`."""
-        places = np.searchsorted(self.rows, wanted)
-        found = pl.Series(np.where(wanted == NOBODY, -1, places), dtype=pl.Int64)
-        return self.names.gather(found.replace({-1: None}))
+        some = wanted != NOBODY
+        places = np.full(len(wanted), -1, dtype=np.int64)
+        places[some] = np.searchsorted(self.rows, wanted[some])
+        return self.names.gather(pl.Series(places).replace({-1: None}))
 
 
 def _name_rows(sketches: Sequence[Sketch], stands: NDArray[np.int64]) -> _Names:
