@@ -263,8 +263,9 @@ def _list_marked(keys: Any, may: Any, shift: int, marks: Any) -> Any:
     count = 0
     for i in range(keys.size):
         mark = np.uint64(keys[i]) >> np.uint64(shift)
-        out[count] = i
-        count += np.int64(may[i]) & np.int64((marks[mark >> six] >> (mark & low)) & one)
+        if (marks[mark >> six] >> (mark & low)) & one and may[i]:
+            out[count] = i
+            count += 1
     return out[:count]
 
 

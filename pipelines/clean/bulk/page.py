@@ -27,6 +27,7 @@ from pipelines.lake.run import StageSummary
 TEMPLATE = "report/pool.html.jinja"
 PAGE = "report.html"
 EXAMPLES = 3  # of a rule
+FEW_ROWS = 1024  # read at a time, since reading ends with the last row that is shown
 EXAMPLE = {"item_id": pl.String, "rule": pl.String, "reason": pl.String, "name": pl.String,
            "row": pl.Int64, "beside": pl.Int64, "far": pl.Int64}  # fmt: skip
 ORDER = ("identical", "contaminated", "duplicate", "mirrored", "near", "over")
@@ -141,7 +142,7 @@ def list_short(quota: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[dic
 
 def _read_group(part: Any, wanted: NDArray[np.int64], at: int) -> dict[int, dict[str, str]]:
     found: dict[int, dict[str, str]] = {}
-    for frame in read_part(part, TEXTS):
+    for frame in read_part(part, TEXTS, FEW_ROWS):
         mine = wanted[(wanted >= at) & (wanted < at + len(frame))]
         texts = frame.select(TEXTS)[mine - at].to_dicts()
         for row, text in zip(mine.tolist(), texts, strict=True):

@@ -106,13 +106,15 @@ def _hash(content: Any) -> str:
     return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
 
-def read_part(part: PoolPart, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """The rows of a part, some thousands at a time: `prompt`, `chosen`, `rejected` as texts (null
+def read_part(
+    part: PoolPart, columns: Sequence[str], batch_rows: int = BATCH_ROWS
+) -> Iterator[pl.DataFrame]:
+    """The rows of a part, `batch_rows` at a time: `prompt`, `chosen`, `rejected` as texts (null
     where they cannot be read), `fault` (a code of `FAULTS`), and those of `columns` that the file
     has. Without `columns` of texts only the others are decoded."""
     with pq.ParquetFile(part.path) as file:
         there = [name for name in columns if name in file.schema_arrow.names]
-        batches = file.iter_batches(BATCH_ROWS, row_groups=list(part.groups), columns=there)
+        batches = file.iter_batches(batch_rows, row_groups=list(part.groups), columns=there)
         for batch in batches:
             frame = pl.DataFrame(pl.from_arrow(batch))
             yield read_texts(frame) if "chosen" in frame.columns else frame

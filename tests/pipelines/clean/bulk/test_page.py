@@ -110,9 +110,9 @@ def test_only_the_row_groups_of_the_rows_are_read(
     sketches = [Sketch(part, tmp_path) for part in list_parts(pool, part_rows=60)]
     seen: list[tuple[int, ...]] = []
 
-    def read(part: PoolPart, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    def read(part: PoolPart, columns: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
         seen.append(part.groups)
-        return read_part(part, columns)
+        return read_part(part, columns, rows)
 
     monkeypatch.setattr(page, "read_part", read)
     wanted = np.array([3, 7, 99, 100, 161])
