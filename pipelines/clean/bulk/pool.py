@@ -55,12 +55,15 @@ def list_parts(pool: Path, part_rows: int = PART_ROWS) -> list[PoolPart]:
     names, each of about `part_rows` rows. Only footers are read.
 
     Raises:
-        PoolUnusable: no such file, no Parquet, or a column is missing.
+        PoolUnusable: no such file, no Parquet, a column is missing, or there are no rows.
     """
     files = sorted(pool.rglob("*.parquet")) if pool.is_dir() else [pool]
     if not files:
         raise PoolUnusable(f"{pool}: no *.parquet file in this folder; name another")
-    return [part for file in files for part in _list_parts_of(file, part_rows)]
+    parts = [part for file in files for part in _list_parts_of(file, part_rows)]
+    if not parts:
+        raise PoolUnusable(f"{pool}: a pool without rows; name another")
+    return parts
 
 
 def _list_parts_of(file: Path, part_rows: int) -> Iterator[PoolPart]:
