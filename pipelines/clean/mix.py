@@ -160,7 +160,7 @@ def choose_rows(
         places: (n,): the order of the rows (`kernels.filling.scatter_ids`), the least first.
         counted: what rows count for. Those that a quota names come before all others.
     """
-    from pipelines.clean.kernels.filling import fill
+    from pipelines.clean.kernels.filling import fill, order_places
 
     if not counted and total >= len(places):
         return np.full(len(places), TAKEN, dtype=np.int32), []
@@ -174,14 +174,19 @@ def choose_rows(
     counters = np.ascontiguousarray(np.hstack(columns[1:] or columns))
     limits = np.concatenate([np.zeros(0, np.int64), *(part.limits for part in counted)])
     last = (~named).astype(np.uint64) << np.uint64(63)
-    order = np.argsort((places >> np.uint64(1)) | last, stable=True)
-    outcome, reached = fill(order, counters, limits, total)
+    outcome, reached = fill(order_places((places >> np.uint64(1)) | last), counters, limits, total)
     ends = np.cumsum([len(part.limits) for part in counted])
     return outcome, np.split(reached, ends[:-1]) if counted else []
 
 
-def list_counted(pairs: pl.DataFrame, mix: MixSpec, total: int) -> list[Counted]:
-    """What pairs count for under a mix: quotas, strata, clusters and policies."""
+def list_counted(
+    pairs: pl.DataFrame, mix: MixSpec, total: int, sizes: NDArray[np.int64] | None = None
+) -> list[Counted]:
+    """What pairs count for under a mix: quotas, strata, clusters and policies.
+
+    Args:
+        sizes: how many pairs each row of `pairs` stands for; None: one.
+    """
     counted = []
     for axis, shares in mix.quotas.items():
         if shares:
@@ -192,9 +197,10 @@ def list_counted(pairs: pl.DataFrame, mix: MixSpec, total: int) -> list[Counted]
         keys = pl.concat_str([pl.col(axis).cast(pl.String).fill_null(UNKNOWN)
                               for axis in mix.balance], separator=" × ")  # fmt: skip
         strata = pairs.select(keys).to_series()
-        sizes = strata.value_counts(name="size").sort(strata.name)
-        names = sizes[strata.name].to_list()
-        limits = share_out(sizes["size"].to_numpy(), total, mix.temperature)
+        size = pl.lit(1) if sizes is None else pl.Series(sizes)
+        found = pl.select(strata.alias("name"), size=size).group_by("name").agg(pl.sum("size"))
+        names = found.sort("name")["name"].to_list()
+        limits = share_out(found.sort("name")["size"].to_numpy(), total, mix.temperature)
         counted.append(Counted(STRATUM, _code(strata, names), names, limits))
     if mix.per_cluster is not None:
         clusters = pairs["cluster_id"]

@@ -1,17 +1,17 @@
 """Near-duplicates among the rows of many sketches, with what was found before.
 
 Of rows with one key the first in the order of the parts goes through the bands, one band at a time
-(see `pipelines.clean.kernels.bands` for the rule). What is kept between runs is the forest of the
-clusters: rows that were compared before are not compared again. When parts are added, a band is
-scanned for the keys that the new rows have, through a bitmap that fits the processor's cache, and
-only what passes is sorted.
+(see `pipelines.clean.kernels.bands` for the rule). What is kept between runs is who is the first of
+a key, and the forest of the clusters: rows that were compared before are not compared again. When
+parts are added, keys and bands are scanned for what the new rows have, through a bitmap that fits
+the processor's cache, and only what passes is sorted.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from pipelines.clean.kernels.joining import find_root, find_roots, join_buckets
 FILTER_BITS = 24
 BATCH_SHINGLES = 2**25
 STATE = "clusters.json"
+ARRAYS = ("parent", "value", "lead")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,15 +53,17 @@ def cluster_rows(sketches: Sequence[Sketch], similarity: float, folder: Path) ->
     counts = np.array([sketch.part.rows for sketch in sketches], dtype=np.int64)
     begins = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
     total = int(begins[-1])
-    lead = _find_leads(sketches, total)
-    parent = np.arange(total, dtype=np.int32)
+    parent, lead = np.arange(total, dtype=np.int32), np.arange(total, dtype=np.int64)
     value = np.zeros(total, dtype=np.float32)
-    known = _restore(folder, sketches, similarity, parent, value)
+    known = _restore(folder, sketches, similarity, (parent, value, lead))
+    if known < total:
+        _find_leads(sketches, begins, known, lead)
     usable = np.concatenate([np.zeros(0, bool), *(_load_usable(s) for s in sketches)])
     chosen = np.flatnonzero((lead == np.arange(total)) & usable)
     fresh = chosen >= known
     starts, ends = np.zeros((2, total), dtype=np.int64)
-    rows = _Rows(sketches, begins, starts, ends, np.arange(total))
+    stops = [np.asarray(sketch.load("ends")) for sketch in sketches]
+    rows = _Rows(sketches, begins, stops, starts, ends, np.arange(total))
     while fresh.any():
         before = find_roots(parent)[chosen]
         joined, crowded = _join(rows, chosen, fresh, similarity, parent, value)
@@ -72,73 +75,83 @@ def cluster_rows(sketches: Sequence[Sketch], similarity: float, folder: Path) ->
         chosen = np.unique(roots[chosen])
         fresh = changed[chosen]
     roots = find_roots(parent).astype(np.int64)
-    _remember(folder, sketches, similarity, parent, value)
+    if known < total:
+        _remember(folder, sketches, similarity, (parent, value, lead.astype(np.int32)))
     return Clusters(lead, roots[lead], value)
 
 
-def _find_leads(sketches: Sequence[Sketch], total: int) -> NDArray[np.int64]:
-    keys = np.empty((total, 2), dtype=np.uint64)
-    at = 0
-    for sketch in sketches:
+def _find_leads(
+    sketches: Sequence[Sketch], begins: NDArray[np.int64], known: int, lead: NDArray[np.int64]
+) -> None:
+    """Write the first row with the same key of the rows from `known` on, where a part begins."""
+    count = int(np.searchsorted(begins, known))
+    fresh = [sketch.load("item_keys") for sketch in sketches[count:]]
+    marks = _mark([keys[:, 0] for keys in fresh])
+    rows, keys = [], []
+    for sketch, first in zip(sketches[:count], begins.tolist(), strict=False):
         part = sketch.load("item_keys")
-        keys[at : at + len(part)] = part
-        at += len(part)
-    order, starts = group_exact(keys)
-    lead = np.empty(total, dtype=np.int64)
-    if total:
-        first = np.minimum.reduceat(order, starts)
-        lead[order] = np.repeat(first, np.diff(np.append(starts, total)))
-    return lead
+        own = lead[first : first + len(part)] == np.arange(first, first + len(part))
+        picked = _find_marked(part[:, 0], own, marks)
+        rows.append(picked + first)
+        keys.append(part[picked])
+    rows.append(np.arange(known, len(lead)))
+    place = np.concatenate(rows)
+    order, starts = group_exact(np.concatenate([*keys, *fresh]))
+    order = place[order]
+    least = np.minimum.reduceat(order, starts)
+    lead[order] = np.repeat(least, np.diff(np.append(starts, len(order))))
 
 
 def _load_usable(sketch: Sketch) -> NDArray[np.bool_]:
-    return (sketch.read_facts("fault")["fault"].to_numpy() == 0) & ~sketch.load("same")
+    return (sketch.load("fault") == 0) & ~sketch.load("same")
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Where rows lie: in which sketch, and in the batch of shingles in memory from `starts` to
-    `ends` (written anew for each batch). `own` is 0, 1, 2 …: a row stands for itself."""
+    """Where rows lie: in which sketch, with shingles that end at which of `stops` in it, and in the
+    batch of shingles in memory from `starts` to `ends` (written anew for each batch). `own` is 0,
+    1, 2 …: a row stands for itself."""
 
     sketches: Sequence[Sketch]
     begins: NDArray[np.int64]
+    stops: Sequence[NDArray[np.int64]]
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
     own: NDArray[np.int64]
 
     def read_band(self, band: int) -> NDArray[np.uint32]:
-        parts = [np.zeros(0, np.uint32), *(s.load("bands")[band] for s in self.sketches)]
-        return np.concatenate(parts)
+        """The keys of a band, of all rows."""
+        return np.concatenate([sketch.load("bands")[band] for sketch in self.sketches])
 
     def measure(self, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many shingles each of these rows (ascending) has."""
         sizes = np.empty(len(wanted), dtype=np.int64)
-        for sketch, mine, rows in self._split(wanted):
-            ends = sketch.load("ends")
-            sizes[mine] = ends[rows] - np.where(rows > 0, ends[rows - 1], 0)
+        for number, mine, rows in self.split(wanted):
+            stops = self.stops[number]
+            sizes[mine] = stops[rows] - np.where(rows > 0, stops[rows - 1], 0)
         return sizes
 
     def gather(self, wanted: NDArray[np.int64]) -> NDArray[np.uint32]:
         """The shingles of these rows (ascending), whose starts and ends are set."""
         pieces = [np.zeros(0, dtype=np.uint32)]
         at = 0
-        for sketch, mine, rows in self._split(wanted):
-            ends = np.asarray(sketch.load("ends"))
-            stops = ends[rows]
-            begins = np.where(rows > 0, ends[np.maximum(rows - 1, 0)], 0)
-            sizes = stops - begins
+        for number, mine, rows in self.split(wanted):
+            stops = self.stops[number]
+            begins = np.where(rows > 0, stops[rows - 1], 0)
+            sizes = stops[rows] - begins
             places = at + np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
             self.starts[wanted[mine]], self.ends[wanted[mine]] = places[:-1], places[1:]
-            pieces.append(_take(sketch.load("shingles"), begins, sizes))
+            pieces.append(_take(self.sketches[number].load("shingles"), begins, sizes))
             at = int(places[-1])
         return np.concatenate(pieces)
 
-    def _split(self, wanted: NDArray[np.int64]) -> Any:
+    def split(self, wanted: NDArray[np.int64]) -> Iterator[tuple[int, slice, NDArray[np.int64]]]:
+        """Of these rows (ascending) those of each sketch that has some: its number, where they are
+        among them, and their numbers in it."""
         cuts = np.searchsorted(wanted, self.begins)
-        for number, sketch in enumerate(self.sketches):
+        for number in np.flatnonzero(np.diff(cuts)).tolist():
             mine = slice(int(cuts[number]), int(cuts[number + 1]))
-            if mine.start < mine.stop:
-                yield sketch, mine, wanted[mine] - self.begins[number]
+            yield number, mine, wanted[mine] - self.begins[number]
 
 
 @njit(nogil=True, cache=True)
@@ -161,21 +174,10 @@ def _join(
     value: NDArray[np.float32],
 ) -> tuple[int, bool]:
     """Join the `chosen` rows that are near, where one of the two is `fresh`."""
-    bands = rows.sketches[0].load("bands").shape[0]
-    everything = bool(fresh.all())
-    keys = rows.read_band(0)
     joined, crowded = 0, False
     state = np.zeros(3, dtype=np.int64)
-    for band in range(bands):
-        mine = keys[chosen]
-        if everything:
-            picked = chosen
-        else:
-            picked = chosen[_pass_filter(mine, fresh)]
-            mine = keys[picked]
-        packed = (mine.astype(np.uint64) << np.uint64(32)) | picked.astype(np.uint64)
-        packed.sort()
-        following = rows.read_band((band + 1) % bands)
+    bands = _take_all(rows, chosen) if fresh.all() else _take_near(rows, chosen, chosen[fresh])
+    for packed, following in bands:
         packed = packed[_find_open(packed, parent)]
         for begin, stop in _cut(packed, rows):
             part = packed[begin:stop]
@@ -190,24 +192,78 @@ def _join(
                     value, table, state,
                 )  # fmt: skip
             joined, crowded = joined + int(state[1]), crowded or bool(state[2])
-        keys = following
     return joined, crowded
 
 
+def _take_all(
+    rows: _Rows, chosen: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.uint32]]]:
+    """For each band `key << 32 | row` of the chosen rows, sorted, and the keys of the next band."""
+    bands = len(rows.sketches[0].load("bands"))
+    keys = rows.read_band(0)
+    for band in range(bands):
+        packed = _pack(keys[chosen], chosen)
+        keys = rows.read_band((band + 1) % bands)
+        yield packed, keys
+
+
+def _take_near(
+    rows: _Rows, chosen: NDArray[np.int64], fresh: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.uint32]]]:
+    """The same, of those alone whose key a fresh one may have; elsewhere the next keys are free."""
+    mapped = [np.asarray(sketch.load("bands")) for sketch in rows.sketches]
+    may = np.zeros(len(rows.own), dtype=bool)
+    may[chosen] = True
+    following = np.empty(len(rows.own), dtype=np.uint32)
+    for band in range(len(mapped[0])):
+        marks = _mark([mapped[part][band][own] for part, _, own in rows.split(fresh)])
+        picked, keys = [], []
+        for bands, begin in zip(mapped, rows.begins.tolist(), strict=False):
+            end = begin + bands.shape[1]
+            own = _find_marked(bands[band], may[begin:end], marks)
+            picked.append(own + begin)
+            keys.append(bands[band][own])
+            following[own + begin] = bands[(band + 1) % len(bands)][own]
+        yield _pack(np.concatenate(keys), np.concatenate(picked)), following
+
+
+def _pack(keys: NDArray[np.uint32], rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+    packed = (keys.astype(np.uint64) << np.uint64(32)) | rows.astype(np.uint64)
+    packed.sort()
+    return packed
+
+
+def _mark(keys: Sequence[NDArray[Any]]) -> NDArray[np.uint64]:
+    """A bitmap of the high bits of these keys, of 32 or 64 bits."""
+    marks = np.zeros(1 << (FILTER_BITS - 6), dtype=np.uint64)
+    for some in keys:
+        _set_marks(some, some.dtype.itemsize * 8 - FILTER_BITS, marks)
+    return marks
+
+
+def _find_marked(
+    keys: NDArray[Any], may: NDArray[np.bool_], marks: NDArray[np.uint64]
+) -> NDArray[np.int64]:
+    """The places whose key may be one of those that were marked, where they `may` be."""
+    return _list_marked(keys, may, keys.dtype.itemsize * 8 - FILTER_BITS, marks)
+
+
 @njit(nogil=True, cache=True)
-def _pass_filter(keys: Any, fresh: Any) -> Any:
-    """The places whose key may be that of a fresh one: those themselves, and few others."""
-    shift, six, low = np.uint32(32 - FILTER_BITS), np.uint32(6), np.uint32(63)
-    bits = np.zeros(1 << (FILTER_BITS - 6), dtype=np.uint64)
+def _set_marks(keys: Any, shift: int, marks: Any) -> None:
+    six, low = np.uint64(6), np.uint64(63)
     for i in range(keys.size):
-        if fresh[i]:
-            mark = keys[i] >> shift
-            bits[mark >> six] |= np.uint64(1) << np.uint64(mark & low)
+        mark = np.uint64(keys[i]) >> np.uint64(shift)
+        marks[mark >> six] |= np.uint64(1) << (mark & low)
+
+
+@njit(nogil=True, cache=True)
+def _list_marked(keys: Any, may: Any, shift: int, marks: Any) -> Any:
+    six, low, one = np.uint64(6), np.uint64(63), np.uint64(1)
     out = np.empty(keys.size, dtype=np.int64)
     count = 0
     for i in range(keys.size):
-        mark = keys[i] >> shift
-        if bits[mark >> six] >> np.uint64(mark & low) & np.uint64(1):
+        mark = np.uint64(keys[i]) >> np.uint64(shift)
+        if (marks[mark >> six] >> (mark & low)) & one and may[i]:
             out[count] = i
             count += 1
     return out[:count]
@@ -261,13 +317,9 @@ def list_remembered(folder: Path) -> list[str]:
 
 
 def _restore(
-    folder: Path,
-    sketches: Sequence[Sketch],
-    similarity: float,
-    parent: NDArray[np.int32],
-    value: NDArray[np.float32],
+    folder: Path, sketches: Sequence[Sketch], similarity: float, arrays: Sequence[NDArray[Any]]
 ) -> int:
-    """Take over the forest of the rows that were clustered before; how many those are."""
+    """Take over `ARRAYS` of the rows that were clustered before; how many those are."""
     file = folder / STATE
     if not file.is_file():
         return 0
@@ -276,33 +328,29 @@ def _restore(
     if state["similarity"] != similarity or keys[: len(state["parts"])] != state["parts"]:
         return 0
     known = int(state["rows"])
-    parent[:known] = np.load(folder / state["parent"])
-    value[:known] = np.load(folder / state["value"])
+    for name, array in zip(ARRAYS, arrays, strict=True):
+        array[:known] = np.load(folder / state[name])
     return known
 
 
 def _remember(
-    folder: Path,
-    sketches: Sequence[Sketch],
-    similarity: float,
-    parent: NDArray[np.int32],
-    value: NDArray[np.float32],
+    folder: Path, sketches: Sequence[Sketch], similarity: float, arrays: Sequence[NDArray[Any]]
 ) -> None:
-    """Write the forest, and what it speaks of last, so that the two never disagree."""
+    """Write `ARRAYS`, and what they speak of last, so that they never disagree."""
     folder.mkdir(parents=True, exist_ok=True)
     old = folder / STATE
     before = json.loads(old.read_text()) if old.is_file() else {}
     number = int(before.get("number", 0)) + 1
-    names = {name: f"{name}-{number}.npy" for name in ("parent", "value")}
-    np.save(folder / names["parent"], parent)
-    np.save(folder / names["value"], value)
+    names = {name: f"{name}-{number}.npy" for name in ARRAYS}
+    for name, array in zip(ARRAYS, arrays, strict=True):
+        np.save(folder / names[name], array)
     content = {
-        "number": number, "similarity": similarity, "rows": len(parent), **names,
+        "number": number, "similarity": similarity, "rows": len(arrays[0]), **names,
         "parts": [sketch.part.key for sketch in sketches],
     }  # fmt: skip
     draft = folder / f"{STATE}.draft"
     draft.write_text(json.dumps(content))
     os.replace(draft, old)
-    for name in ("parent", "value"):
+    for name in ARRAYS:
         if before.get(name):
             (folder / before[name]).unlink(missing_ok=True)

@@ -3,6 +3,7 @@ for them. Only the rows that are shown are read from the pool."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,9 @@ from pipelines.lake.run import StageSummary
 TEMPLATE = "report/pool.html.jinja"
 PAGE = "report.html"
 EXAMPLES = 3  # of a rule
+FEW_ROWS = 1024  # read at a time, since reading ends with the last row that is shown
+EXAMPLE = {"item_id": pl.String, "rule": pl.String, "reason": pl.String, "name": pl.String,
+           "row": pl.Int64, "beside": pl.Int64, "far": pl.Int64}  # fmt: skip
 ORDER = ("identical", "contaminated", "duplicate", "mirrored", "near", "over")
 
 
@@ -38,7 +42,9 @@ def write_page(
     The rows shown of a rule are those that lie, with the rows beside them, nearest to the pool's
     start, so that little of it has to be read.
     """
-    few = choose_examples(sketches, clusters, settled, decisions)
+    met = summary.dropped | summary.quarantined
+    wanted = {name: min(rows, EXAMPLES) for name, rows in met.items()}
+    few = choose_examples(sketches, clusters, settled, decisions, wanted)
     beside = few["beside"].filter(few["beside"] != NOBODY)
     texts = read_rows(sketches, np.unique(np.concatenate([few["row"], beside])))
     examples: dict[str, list[dict[str, Any]]] = {}
@@ -68,13 +74,18 @@ def write_page(
 
 
 def choose_examples(
-    sketches: Sequence[Sketch], clusters: Clusters, settled: Settled, decisions: Path
-) -> pl.DataFrame:
+    sketches: Sequence[Sketch], clusters: Clusters, settled: Settled, decisions: Path,
+    wanted: Mapping[str, int],
+) -> pl.DataFrame:  # fmt: skip
     """The rows to show: row and beside (numbers in the order of the sketches; `NOBODY` where none
     stands for it), far (the greater), name (the rule, or why it is quarantined), rule, item_id,
-    reason."""
-    found, first = [], 0
+    reason; of each name as many as are `wanted`. Decisions are read until no later ones are nearer.
+    """
+    few, first = pl.DataFrame(schema=EXAMPLE), 0
     for number, sketch in enumerate(sketches):
+        near = Counter(few.filter(pl.col("far") < first)["name"].to_list())
+        if all(near[name] >= count for name, count in wanted.items()):
+            break
         rows = first + np.flatnonzero(settled.rule[first : first + sketch.part.rows] != KEPT)
         first += sketch.part.rows
         if not len(rows):
@@ -88,12 +99,7 @@ def choose_examples(
             beside=pl.Series(stands),
             far=pl.Series(np.maximum(rows, stands)),
         )
-        found.append(_keep_few(frame))
-    if not found:
-        schema = {"name": pl.String, "rule": pl.String, "item_id": pl.String, "reason": pl.String,
-                  "row": pl.Int64, "beside": pl.Int64, "far": pl.Int64}  # fmt: skip
-        return pl.DataFrame(schema=schema)
-    few = _keep_few(pl.concat(found))
+        few = _keep_few(pl.concat([few, frame.select(*EXAMPLE)]))
     beside = [
         stands if stands != NOBODY or rule != "mirrored_pair"
         else _find_opposite(row, sketches, clusters, settled)
@@ -136,7 +142,7 @@ def list_short(quota: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[dic
 
 def _read_group(part: Any, wanted: NDArray[np.int64], at: int) -> dict[int, dict[str, str]]:
     found: dict[int, dict[str, str]] = {}
-    for frame in read_part(part, TEXTS):
+    for frame in read_part(part, TEXTS, FEW_ROWS):
         mine = wanted[(wanted >= at) & (wanted < at + len(frame))]
         texts = frame.select(TEXTS)[mine - at].to_dicts()
         for row, text in zip(mine.tolist(), texts, strict=True):

@@ -55,12 +55,15 @@ def list_parts(pool: Path, part_rows: int = PART_ROWS) -> list[PoolPart]:
     names, each of about `part_rows` rows. Only footers are read.
 
     Raises:
-        PoolUnusable: no such file, no Parquet, or a column is missing.
+        PoolUnusable: no such file, no Parquet, a column is missing, or there are no rows.
     """
     files = sorted(pool.rglob("*.parquet")) if pool.is_dir() else [pool]
     if not files:
         raise PoolUnusable(f"{pool}: no *.parquet file in this folder; name another")
-    return [part for file in files for part in _list_parts_of(file, part_rows)]
+    parts = [part for file in files for part in _list_parts_of(file, part_rows)]
+    if not parts:
+        raise PoolUnusable(f"{pool}: a pool without rows; name another")
+    return parts
 
 
 def _list_parts_of(file: Path, part_rows: int) -> Iterator[PoolPart]:
@@ -106,13 +109,15 @@ def _hash(content: Any) -> str:
     return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
 
-def read_part(part: PoolPart, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """The rows of a part, some thousands at a time: `prompt`, `chosen`, `rejected` as texts (null
+def read_part(
+    part: PoolPart, columns: Sequence[str], batch_rows: int = BATCH_ROWS
+) -> Iterator[pl.DataFrame]:
+    """The rows of a part, `batch_rows` at a time: `prompt`, `chosen`, `rejected` as texts (null
     where they cannot be read), `fault` (a code of `FAULTS`), and those of `columns` that the file
     has. Without `columns` of texts only the others are decoded."""
     with pq.ParquetFile(part.path) as file:
         there = [name for name in columns if name in file.schema_arrow.names]
-        batches = file.iter_batches(BATCH_ROWS, row_groups=list(part.groups), columns=there)
+        batches = file.iter_batches(batch_rows, row_groups=list(part.groups), columns=there)
         for batch in batches:
             frame = pl.DataFrame(pl.from_arrow(batch))
             yield read_texts(frame) if "chosen" in frame.columns else frame

@@ -50,7 +50,7 @@ def check_names(pool: Path, sketches: Sequence[Sketch]) -> None:
         mine = np.flatnonzero(twice[first : first + sketch.part.rows])
         first += sketch.part.rows
         if len(mine):
-            counts.update(sketch.read_facts("id")["id"].gather(mine).to_list())
+            counts.update(sketch.read_ids().gather(mine).to_list())
     name, rows = max(counts.items(), key=lambda item: (item[1], item[0]))
     if rows > 1:
         raise PoolUnusable(

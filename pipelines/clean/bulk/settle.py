@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import polars as pl
 from numba import njit
 from numpy.typing import NDArray
 
 from pipelines.clean.bulk.clusters import Clusters
-from pipelines.clean.bulk.sketch import Sketch
-from pipelines.clean.mix import Counted, choose_rows, list_counted
-from pipelines.clean.strata import cut_lengths
+from pipelines.clean.bulk.mixing import mix_rows
+from pipelines.clean.bulk.sketch import Sketch, load_all
+from pipelines.clean.mix import Counted
 from schemas.mixing import MixSpec
 
 RULES = (
@@ -53,37 +52,26 @@ def settle_rows(
     with more votes; where neither is more, all of them go, for nothing tells which is right.
     """
     total = len(clusters.lead)
-    facts = _concat(sketches, "fault", "tier", "votes")
-    keys = _load(sketches, "item_keys", (0, 2), np.uint64)
-    ids = _load(sketches, "id_keys", (0,), np.uint64)
-    turned = _load(sketches, "turned", (0,), np.bool_)
-    same = _load(sketches, "same", (0,), np.bool_)
+    keys, ids = load_all(sketches, "item_keys"), load_all(sketches, "id_keys")
+    tier, votes = load_all(sketches, "tier"), load_all(sketches, "votes")
     rule = np.zeros(total, dtype=np.int8)
     stands = np.full(total, NOBODY, dtype=np.int64)
-    rule[same] = IDENTICAL
-    rule[facts["fault"].to_numpy() != 0] = UNUSABLE
+    rule[load_all(sketches, "same")] = IDENTICAL
+    rule[load_all(sketches, "fault") != 0] = UNUSABLE
     contaminated = _list_contaminated(sketches)
     rule[contaminated[rule[contaminated] == KEPT]] = CONTAMINATED
-    tier, votes = facts["tier"].to_numpy(), facts["votes"].to_numpy()
+    turned = load_all(sketches, "turned")
     _settle_same(clusters.lead, turned, tier, votes, keys, ids, rule, stands)
     _settle_near(clusters.root, tier, votes, keys, ids, rule, stands)
     counted = np.full(total, NOBODY, dtype=np.int32)
     if mix is None:
         return Settled(rule, stands, counted, None)
     survivors = np.flatnonzero(rule == KEPT)
-    outcome, report = _mix(sketches, survivors, keys, mix, seed)
+    outcome, report = mix_rows(sketches, survivors, keys, mix, seed)
     gone = outcome != NOBODY
     rule[survivors[gone]] = MIXED
     counted[survivors] = outcome
     return Settled(rule, stands, counted, report)
-
-
-def _concat(sketches: Sequence[Sketch], *columns: str) -> pl.DataFrame:
-    return pl.concat([sketch.read_facts(*columns) for sketch in sketches])
-
-
-def _load(sketches: Sequence[Sketch], name: str, shape: tuple[int, ...], dtype: Any) -> Any:
-    return np.concatenate([np.zeros(shape, dtype), *(sketch.load(name) for sketch in sketches)])
 
 
 def _list_contaminated(sketches: Sequence[Sketch]) -> NDArray[np.int64]:
@@ -160,25 +148,3 @@ def _settle_near(
     for row in range(root.size):
         if rule[row] == 0 and best[root[row]] != row:
             rule[row], stands[row] = 6, best[root[row]]
-
-
-def _mix(
-    sketches: Sequence[Sketch],
-    survivors: NDArray[np.int64],
-    keys: NDArray[np.uint64],
-    mix: MixSpec,
-    seed: int,
-) -> tuple[NDArray[np.int32], tuple[list[Counted], list[NDArray[np.int64]], int]]:
-    from pipelines.clean.kernels.filling import scatter_keys
-
-    total = mix.total if mix.total is not None else len(survivors)
-    looked_at = sorted({axis for axis, shares in mix.quotas.items() if shares} | set(mix.balance))
-    facts = _concat(sketches, "chars", *(axis for axis in looked_at if axis != "length"))
-    facts = facts[survivors].with_columns(cut_lengths(pl.col("chars"), mix))
-    if mix.per_cluster is not None:
-        prompts = _load(sketches, "prompt_keys", (0,), np.uint64)[survivors]
-        facts = facts.with_columns(cluster_id=pl.Series(prompts))
-    counted = list_counted(facts, mix, total)
-    places = scatter_keys(keys[survivors], seed)
-    outcome, reached = choose_rows(places, counted, total)
-    return outcome, (counted, reached, total)

@@ -7,16 +7,19 @@ when it is whole, so that a killed run leaves nothing that looks done.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.clean.bulk.pool import FACTS, PoolPart, read_part
@@ -27,6 +30,7 @@ from schemas.ids import make_id
 SKETCH = 2
 TIERS = ("gold", "silver", "candidate")
 TEXTS = ("prompt", "chosen", "rejected")
+AXES = ("category", "source", "difficulty", "objectivity")
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,19 @@ class Sketch:
     def load(self, name: str) -> NDArray[np.generic]:
         """An array, mapped: item_keys (n, 2) uint64, prompt_keys (n,) uint64, id_keys (n,) uint64,
         turned (n,) bool, same (n,) bool (the answers are equal), bands (b, n) uint32, ends (n,)
-        int64, shingles."""
+        int64, shingles; fault (n,) int8, chars (n,) uint32 (of the longer answer), tier (n,) int8
+        (its place in `TIERS`), votes (n,) int32; of each of `AXES` (n,) uint32, places in what
+        `read_names` says."""
         return np.load(self.folder / f"{name}.npy", mmap_mode="r")
 
-    def read_facts(self, *columns: str) -> pl.DataFrame:
-        """fault, chars (of the longer answer), tier (its place in `TIERS`), votes, category,
-        source, difficulty, objectivity, id."""
-        return pl.read_parquet(self.folder / "facts.parquet", columns=list(columns) or None)
+    def read_names(self, axis: str) -> list[str]:
+        """What there is of one of `AXES`, each once."""
+        return list(json.loads((self.folder / "names.json").read_text("utf-8"))[axis])
+
+    def read_ids(self) -> pl.Series:
+        """The ids of the rows, mapped: only those that are taken from it are read."""
+        with pa.memory_map(str(self.folder / "ids.arrow")) as file:
+            return pl.Series("id", pa.ipc.open_file(file).read_all()["id"])
 
     def read_hits(self) -> pl.DataFrame:
         """Rows that hold an evaluation prompt: row (in the part), method, set, set_row, value,
@@ -80,6 +90,11 @@ def find_sketch(part: PoolPart, plan: Plan, state: Path) -> Sketch | None:
     """The sketch of a part where there is one."""
     folder = state / plan.key / part.key
     return Sketch(part, folder) if folder.is_dir() else None
+
+
+def load_all(sketches: Sequence[Sketch], name: str) -> Any:
+    """One array of all sketches, one after another (see `Sketch.load`)."""
+    return np.concatenate([sketch.load(name) for sketch in sketches])
 
 
 def sketch_part(part: PoolPart, plan: Plan, state: Path, threads: int = 2) -> Sketch:
@@ -142,8 +157,21 @@ def _write_sketch(part: PoolPart, plan: Plan, draft: Path, threads: int) -> None
         np.save(draft / f"{name}.npy", np.concatenate([getattr(w, name) for w in walked]))
     np.save(draft / "ends.npy", np.cumsum(np.concatenate([w.sizes for w in walked])))
     np.save(draft / "bands.npy", np.concatenate([w.bands for w in walked], axis=1))
-    pl.concat([w.facts for w in walked]).write_parquet(draft / "facts.parquet")
+    _write_facts(pl.concat([w.facts for w in walked]), draft)
     pl.concat([w.hits for w in walked]).write_parquet(draft / "hits.parquet")
+
+
+def _write_facts(facts: pl.DataFrame, draft: Path) -> None:
+    """Numbers as arrays, words as places in a list, so that whoever looks at all rows of a pool
+    again decodes nothing."""
+    facts.select("id").write_ipc(draft / "ids.arrow", compression="uncompressed")
+    for name in ("fault", "chars", "tier", "votes"):
+        np.save(draft / f"{name}.npy", facts[name].to_numpy())
+    names = {axis: facts[axis].unique(maintain_order=True) for axis in AXES}
+    for axis, words in names.items():
+        np.save(draft / f"{axis}.npy", facts[axis].cast(pl.Enum(words)).to_physical().to_numpy())
+    content = {axis: words.to_list() for axis, words in names.items()}
+    (draft / "names.json").write_text(json.dumps(content, ensure_ascii=False), "utf-8")
 
 
 HEADER = 128
@@ -218,7 +246,7 @@ def _read_facts(frame: pl.DataFrame, first: int, part: PoolPart) -> pl.DataFrame
         votes=take("votes", pl.lit(1)).fill_null(1).cast(pl.Int32),
         **{
             name: take(name, pl.lit(None)).cast(pl.String).fill_null(UNKNOWN)
-            for name in ("category", "source", "difficulty", "objectivity")
+            for name in AXES
         },
     )  # fmt: skip
 

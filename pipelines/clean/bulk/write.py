@@ -91,9 +91,10 @@ class _Names:
 
     def find(self, wanted: NDArray[np.int64]) -> pl.Series:
         """The id of each row, null for `NOBODY`."""
-        places = np.searchsorted(self.rows, wanted)
-        found = pl.Series(np.where(wanted == NOBODY, -1, places), dtype=pl.Int64)
-        return self.names.gather(found.replace({-1: None}))
+        some = wanted != NOBODY
+        places = np.full(len(wanted), -1, dtype=np.int64)
+        places[some] = np.searchsorted(self.rows, wanted[some])
+        return self.names.gather(pl.Series(places).replace({-1: None}))
 
 
 def _name_rows(sketches: Sequence[Sketch], stands: NDArray[np.int64]) -> _Names:
@@ -102,7 +103,7 @@ def _name_rows(sketches: Sequence[Sketch], stands: NDArray[np.int64]) -> _Names:
     for sketch in sketches:
         low, high = np.searchsorted(rows, (first, first + sketch.part.rows))
         if low < high:
-            names.append(sketch.read_facts("id")["id"].gather(rows[low:high] - first))
+            names.append(sketch.read_ids().gather(rows[low:high] - first))
         first += sketch.part.rows
     return _Names(rows, pl.concat(names))
 
@@ -112,12 +113,11 @@ def _decide(
 ) -> pl.DataFrame:
     rule = settled.rule[rows]
     gone = np.flatnonzero(rule != KEPT)
-    facts = sketch.read_facts("id", "fault")[gone]
     frame = pl.DataFrame(
         {
-            "item_id": facts["id"],
+            "item_id": sketch.read_ids().gather(gone),
             "code": rule[gone],
-            "fault": facts["fault"],
+            "fault": sketch.load("fault")[gone],
             "counted": settled.counted[rows][gone],
             "near": clusters.value[clusters.lead[rows][gone]],
             "representative": names.find(settled.stands[rows][gone]),

@@ -87,3 +87,36 @@ def fill(
                 if counter >= 0:
                     reached[counter] += 1
     return outcome, reached
+
+
+def order_places(places: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The rows in the order of their places (n,), of equal places the first row first.
+
+    What is sorted are the high bits of a place with the row's number below them, which takes a
+    third of the time of sorting the rows by their places; few rows share so many bits, and these
+    are sorted once more.
+    """
+    low = np.uint64(max(1, (len(places) - 1).bit_length()))
+    packed = (places >> low << low) | np.arange(len(places), dtype=np.uint64)
+    packed.sort()
+    return _unpack(packed, places, low)  # type: ignore[no-any-return]
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _unpack(
+    packed: NDArray[np.uint64], places: NDArray[np.uint64], low: np.uint64
+) -> NDArray[np.int64]:
+    order = np.empty(len(packed), dtype=np.int64)
+    mask = (np.uint64(1) << low) - np.uint64(1)
+    begin = 0
+    while begin < len(packed):
+        high, stop = packed[begin] >> low, begin + 1
+        while stop < len(packed) and packed[stop] >> low == high:
+            stop += 1
+        for at in range(begin, stop):
+            order[at] = np.int64(packed[at] & mask)
+        if stop - begin > 1:
+            rows = order[begin:stop].copy()
+            order[begin:stop] = rows[np.argsort(places[rows], kind="mergesort")]
+        begin = stop
+    return order

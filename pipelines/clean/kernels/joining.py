@@ -204,4 +204,7 @@ def find_root(parent: Any, node: int) -> int:
 @njit(nogil=True, cache=True)
 def find_roots(parent: Any) -> Any:
     """The root of each place's tree."""
-    return np.array([find_root(parent, node) for node in range(parent.size)])
+    roots = np.empty_like(parent)
+    for node in range(parent.size):
+        roots[node] = find_root(parent, node)
+    return roots

@@ -18,7 +18,7 @@ from pipelines.clean.contamination import gather_references
 from pipelines.clean.evaluation_sets import read_evaluation_set
 from pipelines.lake.run import new_run
 from schemas.mixing import MixSpec
-from tests.pipelines.clean.bulk.pools import make_rows, read_decisions, write_pool
+from tests.pipelines.clean.bulk.pools import SCHEMA, make_rows, read_decisions, write_pool
 
 PLAN = Plan(similarity=0.7)
 MIX = MixSpec(total=120, categories={"a": 0.5}, sources={"x": 0.2}, per_cluster=2)
@@ -161,6 +161,7 @@ def test_hostile_rows_are_decided_and_not_died_of(tmp_path: Path) -> None:
         (lambda folder: folder.mkdir(), "no \\*.parquet file"),
         (lambda folder: folder.write_text("{}"), "not a Parquet file"),
         (lambda folder: pl.DataFrame({"a": [1]}).write_parquet(folder), "no column 'chosen'"),
+        (lambda folder: pl.DataFrame(schema=SCHEMA).write_parquet(folder), "a pool without rows"),
     ],
 )
 def test_a_pool_that_is_none_is_refused(tmp_path: Path, write: Any, message: str) -> None:

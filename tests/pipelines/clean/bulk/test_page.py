@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -62,6 +63,27 @@ def test_every_rule_is_counted_and_has_rows_to_read(tmp_path: Path) -> None:
     assert "<mark>changed</mark>" in text
 
 
+def test_decisions_are_read_until_none_can_lie_nearer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"prompt": "Is it so?", "chosen": "It is so.", "rejected": "It is not."}
+    twins = [{**row, "prompt": f"{i}", "rejected": row["chosen"]} for i in range(4 * EXAMPLES)]
+    broken = {**row, "chosen": None}
+    files = [[broken], [row, *twins[:EXAMPLES]], twins[EXAMPLES:], twins]
+    read: list[str] = []
+    whole = pl.read_parquet
+
+    def note(source: Path, **more: Any) -> pl.DataFrame:
+        if source.parent.name == "decisions":
+            read.append(source.name)
+        return whole(source, **more)
+
+    monkeypatch.setattr(page.pl, "read_parquet", note)
+    clean_pool(write_pool(tmp_path / "pool", files), tmp_path / "out", PLAN, new_run())
+    assert read == ["part-00000.parquet", "part-00001.parquet"]
+    assert len(list((tmp_path / "out" / "decisions").iterdir())) == len(files)
+
+
 def test_a_contradiction_that_nobody_wins_stands_beside_its_opposite(tmp_path: Path) -> None:
     row = {"prompt": "Is it so?", "chosen": "It is <i>so</i>.", "rejected": "It is not."}
     turned = {**row, "chosen": row["rejected"], "rejected": row["chosen"]}
@@ -88,9 +110,9 @@ def test_only_the_row_groups_of_the_rows_are_read(
     sketches = [Sketch(part, tmp_path) for part in list_parts(pool, part_rows=60)]
     seen: list[tuple[int, ...]] = []
 
-    def read(part: PoolPart, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    def read(part: PoolPart, columns: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
         seen.append(part.groups)
-        return read_part(part, columns)
+        return read_part(part, columns, rows)
 
     monkeypatch.setattr(page, "read_part", read)
     wanted = np.array([3, 7, 99, 100, 161])
