@@ -27,7 +27,7 @@ from pipelines.clean.contamination import HITS, References, find_copies
 from pipelines.clean.strata import UNKNOWN
 from schemas.ids import make_id
 
-SKETCH = 2
+SKETCH = 3
 TIERS = ("gold", "silver", "candidate")
 TEXTS = ("prompt", "chosen", "rejected")
 AXES = ("category", "source", "difficulty", "objectivity")
