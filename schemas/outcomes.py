@@ -153,6 +153,25 @@ class Exams(Row):
     baselines = dy.String()
 
 
+class Grades(Row):
+    """What one exam set said of a version: of its reward model where it has one (`model_id`), else
+    of the fixed small probe, and of what both are held against. `set_name` is the benchmark's, or
+    `held-out pairs`; `set_hash` follows from its items; `detail` (JSON) is all of it, see
+    `pipelines.ship.exams.taking`."""
+
+    grade_id = dy.String(primary_key=True, min_length=1)
+    name = dy.String(min_length=1)
+    version = dy.Int64(min=1)
+    model_id = dy.String(nullable=True)
+    set_name = dy.String(min_length=1)
+    set_hash = dy.String(min_length=1)
+    n = dy.Int64(min=0)
+    score = dy.Float64(nullable=True)
+    ci_low = dy.Float64(nullable=True)
+    ci_high = dy.Float64(nullable=True)
+    detail = dy.String()
+
+
 class LakeMeta(Row):
     """What the lake says of itself: `schema_version` and what else is set once."""
 

@@ -13,7 +13,7 @@ import polars as pl
 from schemas import evidence, outcomes
 from schemas.row import Row
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Raised whenever a table is added or gets a column. An older lake is given what it lacks when it
 is opened, with null in its rows; a newer one is refused.
 
@@ -23,6 +23,7 @@ is opened, with null in its rows; a newer one is refused.
 5: `answers` has prompt_logprobs; `reviews` has question, role and more; `batches`, `releases`,
    `standings`.
 6: `weights`.
+7: `grades`.
 """
 
 TABLES: dict[str, type[Row]] = {
@@ -49,6 +50,7 @@ TABLES: dict[str, type[Row]] = {
     "runs": outcomes.Runs,
     "models": outcomes.Models,
     "exams": outcomes.Exams,
+    "grades": outcomes.Grades,
     "embeddings": evidence.Embeddings,
     "lake_meta": outcomes.LakeMeta,
 }

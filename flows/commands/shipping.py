@@ -166,23 +166,44 @@ def train(version: str, lake: str, as_json: bool, out: Path) -> None:
         )
 
 
-@click.command(epilog=show_example("assay exam quickstart@1"))
-@click.argument("model")
+@click.command(
+    epilog=show_example(
+        "assay exam quickstart@1\n  assay exam mine@3 --set reward-bench-2.parquet --gate"
+    )
+)
+@click.argument("target")
 @command_options
-def exam(model: str, lake: str, as_json: bool) -> None:
-    """Examine MODEL (an id, or NAME[@V]) on the held-out pairs of its version."""
+@click.option("--set", "sets", multiple=True, metavar="FILE|DATASET",
+              help="A public benchmark; may be given several times.")  # fmt: skip
+@click.option("--gate", is_flag=True,
+              help="Exit with 1 unless the version is better than the one before it.")  # fmt: skip
+def exam(target: str, lake: str, as_json: bool, sets: tuple[str, ...], gate: bool) -> None:
+    """Examine TARGET: a trained model by its id, or a version by NAME[@V].
+
+    A version is examined through its newest model, where it has one, and through a small probe
+    that is the same for every version; beside it stand a probe of the uncurated pool, one of a
+    random subset of it, the longest answer and a coin, all on the same items.
+
+    It is examined on its held-out pairs, and on each --set: RewardBench 2, RM-Bench, JudgeBench,
+    RMB, PPE, LLMBar or RewardBench (which never gates), known by their columns. A set is a Parquet,
+    JSONL, JSON or CSV file (.gz too), a folder of such files or one saved by `datasets`, or
+    hub:ORG/NAME.
+    """
     from flows.console import print_json
     from pipelines.lake.catalogue import open_lake
     from pipelines.lake.run import new_run
-    from pipelines.ship.exam import find_model, render_exam, take_exam
+    from pipelines.ship.exams.sitting import sit
 
     with open_lake(lake, create=False) as opened:
         run = new_run(tell=lambda line: click.echo(line, err=True))
-        result = take_exam(opened, run, find_model(opened, model))
+        found, text = sit(opened, run, target, sets, gate)
     if as_json:
-        print_json(result)
+        print_json(found)
     else:
-        click.echo(render_exam(result))
+        click.echo(text)
+    if gate and not found["gate"]["passed"]:
+        click.echo(f"error: {found['version']}: {found['gate']['reason']}", err=True)
+        click.get_current_context().exit(1)
 
 
 @click.command(epilog=show_example("assay report quickstart --out report.html"))

@@ -52,7 +52,7 @@ def decontaminate_prompts(
     def compute() -> Decided:
         sets = read_sets(spec, base)
         references = gather_references(sets)
-        texts = _list_texts(prompts)
+        texts = list_texts(prompts)
         hits = find_copies(texts["text"], references, list_shares(spec))
         if "semantic" in spec.methods:
             hits = pl.concat([hits, _find_semantic(lake, run, spec, texts, references)])
@@ -171,7 +171,7 @@ def _list_sources(prompts: pl.DataFrame) -> list[tuple[str, str]]:
     return prompts.select("prompt_id", "source").rows()
 
 
-def _list_texts(prompts: pl.DataFrame) -> pl.DataFrame:
+def list_texts(prompts: pl.DataFrame) -> pl.DataFrame:
     """What is looked at of prompts: (item, text, asked). The whole conversation and, where it has
     several messages, each; `asked` are those that somebody asks: users' messages."""
     whole = join_messages(prompts).select(

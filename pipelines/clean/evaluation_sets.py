@@ -55,6 +55,7 @@ LAYOUTS = (
     Layout("RM-Bench", "prompt", "id", ("chosen", "rejected", "domain")),
     Layout("RewardBench", "prompt", "id", ("chosen", "rejected", "subset")),
     Layout("PPE", "prompt", "question_id", ("response_1", "response_2")),
+    Layout("LLMBar", "input", None, ("output_1", "output_2", "label")),
     Layout("MATH", "problem", "unique_id", ("answer", "subject", "level")),
     Layout("MATH", "problem", None, ("solution", "level", "type")),
     Layout("AlpacaEval", "instruction", None, ("output", "generator")),
@@ -94,7 +95,7 @@ def read_evaluation_set(path: str, base: Path | None = None) -> EvaluationSet:
     if path.startswith(HUB):
         return _read(path)
     place = (base or Path()) / path
-    files = _list_files(place)
+    files = list_files(place)
     return _read_cached(str(place), tuple((str(f), f.stat().st_mtime_ns) for f in files))
 
 
@@ -108,7 +109,7 @@ def _read(place: str) -> EvaluationSet:
     unread: Counter[str] = Counter()
     keys: list[str] = []
     texts: list[str] = []
-    for prefix, rows in _open(place):
+    for prefix, rows in open_files(place):
         layout: Layout | None = None
         for number, row in rows:
             if isinstance(row, BadRow):
@@ -134,7 +135,7 @@ def _read(place: str) -> EvaluationSet:
         [key, hash_text(text)] for key, text in zip(keys, texts, strict=True)
     )
     return EvaluationSet(
-        name=name or _name_place(place),
+        name=name or name_place(place),
         place=place,
         keys=tuple(keys),
         texts=tuple(texts),
@@ -185,15 +186,23 @@ def _read_prompt(row: Row, layout: Layout) -> str:
     return text
 
 
-def _list_files(place: Path) -> list[Path]:
-    """The files that make up a set, whichever reader takes them."""
+def list_files(place: Path) -> list[Path]:
+    """The files that make up a set, whichever reader takes them.
+
+    Raises:
+        EvaluationSetUnusable: there is nothing of that name.
+    """
     if not place.exists():
         raise EvaluationSetUnusable(f"{place}: no such file; check the path of the evaluation set")
     return sorted(f for f in place.rglob("*") if f.is_file()) if place.is_dir() else [place]
 
 
-def _open(place: str) -> Iterator[tuple[str, Iterator[tuple[int, Row | BadRow]]]]:
-    """The files of a set: what their rows' keys begin with, and their rows."""
+def open_files(place: str) -> Iterator[tuple[str, Iterator[tuple[int, Row | BadRow]]]]:
+    """The files of a set: what their rows' keys begin with, and their rows, numbered from 0.
+
+    Raises:
+        EvaluationSetUnusable: a folder without such files; in the middle, a file that breaks off.
+    """
     folder = Path(place)
     if place.startswith(HUB) or not folder.is_dir() or _is_saved(folder):
         yield "", _read_file(place)
@@ -266,7 +275,7 @@ def _read_zipped_csv(file: Path) -> Iterator[Row]:
     yield from csv.DictReader(io.StringIO(text, newline=""))
 
 
-def _name_place(place: str) -> str:
+def name_place(place: str) -> str:
     """What a set of no known layout is called: its file without suffix, or its name on the hub."""
     if place.startswith(HUB):
         return place.removeprefix(HUB)

@@ -90,10 +90,7 @@ def take_exam(lake: Lake, run: Run, model: TrainedModel) -> dict[str, Any]:
         if len(stored):
             return _to_result(stored.row(0, named=True), model)
         version = find_version(lake, f"{model.name}@{model.version}")
-        rows = make_rows(lake, version).filter(pl.col("split").is_in(HELD_OUT))
-        trusted = rows.filter(pl.col("decided_by").is_in(TRUSTED))
-        used = trusted if len(trusted) else rows
-        sources = sorted(set(used["decided_by"]))
+        used, sources = keep_held_out(make_rows(lake, version))
         row: dict[str, Any] = {
             "exam_id": exam_id,
             "model_id": model.model_id,
@@ -116,6 +113,16 @@ def take_exam(lake: Lake, run: Run, model: TrainedModel) -> dict[str, Any]:
             row |= _grade(model, used, seed)
         lake.append({"exams": [row]}, run=run, stage=STAGE)
     return _to_result(row, model)
+
+
+def keep_held_out(rows: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """Of the rows of a version (see `pipelines.ship.export.make_rows`) those that examine, and the
+    kinds of opinion that decided them: the held-out ones that a verifier or people decided, or, for
+    want of such, all held-out ones."""
+    held = rows.filter(pl.col("split").is_in(HELD_OUT))
+    trusted = held.filter(pl.col("decided_by").is_in(TRUSTED))
+    used = trusted if len(trusted) else held
+    return used, sorted(set(used["decided_by"]))
 
 
 def make_heading(sources: Sequence[str]) -> str:

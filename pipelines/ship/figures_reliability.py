@@ -34,7 +34,7 @@ SIGNS = (
 STRONGEST = 0.5  # of the full colour: black text stays easy to read on it
 
 
-def plot_calibration(curves: pl.DataFrame) -> str:
+def plot_calibration(curves: pl.DataFrame, name: str = "calibration") -> str:
     """How often each annotator is right against how often it says it is; the diagonal is perfect.
 
     The area of a mark grows with the verdicts in it. At most `LINES_AT_MOST` annotators are drawn,
@@ -43,6 +43,7 @@ def plot_calibration(curves: pl.DataFrame) -> str:
     Args:
         curves: `annotator`, `n`, `p` (mean predicted), `truth` (mean true, both in [0, 1]), a row
             a bin (see `annotators.reliability.tabulate_calibration`).
+        name: of the figure, no other of the page having it.
     """
     spoken = (
         curves.group_by("annotator")
@@ -55,11 +56,11 @@ def plot_calibration(curves: pl.DataFrame) -> str:
 
     def paint(axes: Any) -> None:
         axes.plot([0.5, 1], [0.5, 1], color=LINE, linewidth=1.2, zorder=1, label="_perfect")
-        for (name, n), (colour, marker, style) in zip(shown.iter_rows(), SIGNS, strict=False):
-            bins = curves.filter(pl.col("annotator") == name).sort("p")
+        for (who, n), (colour, marker, style) in zip(shown.iter_rows(), SIGNS, strict=False):
+            bins = curves.filter(pl.col("annotator") == who).sort("p")
             p, truth = bins["p"].round(6).to_list(), bins["truth"].round(6).to_list()
             sizes = [12 + 90 * count / n for count in bins["n"]]
-            told = f"{shorten(name, NAME_CHARS)} (n = {n:,})"
+            told = f"{shorten(who, NAME_CHARS)} (n = {n:,})"
             axes.plot(p, truth, color=colour, linewidth=1.5, linestyle=style, marker=marker,
                       markersize=4, zorder=2, label=told)  # fmt: skip
             axes.scatter(p, truth, sizes, color=colour, marker=marker, edgecolor="white",
@@ -73,7 +74,7 @@ def plot_calibration(curves: pl.DataFrame) -> str:
         put_legend(axes, columns=1)
 
     label = "Reliability plot: how often gold agrees, by the probability that an annotator gave"
-    return draw_figure("calibration", label, paint, height=2.9 + 0.17 * len(shown))
+    return draw_figure(name, label, paint, height=2.9 + 0.17 * len(shown))
 
 
 def tint(value: float) -> str:

@@ -35,6 +35,7 @@ from pipelines.ship.figures_people import (
 )
 from pipelines.ship.figures_reliability import plot_calibration
 from pipelines.ship.publish import Published, find_version
+from pipelines.ship.report_exams import describe_exams
 from pipelines.ship.report_filters import plot_length_wins, read_examples, read_quarantined
 from pipelines.ship.report_people import describe_people
 from pipelines.ship.report_reliability import describe_reliability
@@ -168,6 +169,7 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
     bounds = (recipe.get("clean") or {}).get("bias") or {}
     model, curve = _find_model(lake, found)
     exam, scores = _find_exam(lake, model)
+    exams = describe_exams(lake, found)
     return {
         "version": row,
         "cost": {**_share_cost(cost, row["rows"]), **cost},
@@ -203,6 +205,7 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
         else None,
         "exam": exam,
         "scores": scores.to_dicts(),
+        "exams": exams,
         "examples": [
             _cut_texts(_cover(pair, cover))
             for pair in lake.query(EXAMPLES_SQL, [*key, EXAMPLES]).to_dicts()
@@ -226,6 +229,7 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
             "margins": figures.plot_margins(pairs["margin"]),
             "training": figures.plot_training(curve),
             "exam": figures.plot_exam(scores),
+            **{f"exams_{name}": figure for name, figure in exams["figures"].items()},
         },
     }
 

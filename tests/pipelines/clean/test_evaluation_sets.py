@@ -61,6 +61,7 @@ ROWS: dict[str, tuple[dict[str, Any], str]] = {
          "winner": "model_a"},
         "q1",
     ),
+    "LLMBar": ({"input": "Why?", "output_1": "a", "output_2": "b", "label": 1}, "0"),
     "MATH": (
         {"problem": "Why?", "level": "Level 5", "type": "Algebra", "solution": "So."},
         "0",

@@ -1,0 +1,1 @@
+"""Exams: reward models held against public benchmarks and held-out pairs."""

@@ -1,0 +1,128 @@
+"""Intervals by the bootstrap over prompts, for scores that are means of means.
+
+A score here is a weighted mean of ratios: of each component, the sum of what its items earned over
+how many there are. Prompts are drawn with replacement, with all of their items, since the items of
+one prompt are not independent; a component that a draw leaves empty does not count in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+RESAMPLES = 2000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % percentile interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What was earned by prompt and component.
+
+    Shapes: `earned` and `counts` (prompts, components), `weights` and `extra` (components). An
+    `extra` component adds to the mean of the others, by its weight, and is no part of its divisor.
+    """
+
+    earned: Array
+    counts: Array
+    weights: Array
+    extra: NDArray[np.bool_]
+
+    def score(self) -> float:
+        """The weighted mean over the components that have items; not a number where none has."""
+        return _mean(self, self.earned.sum(0), self.counts.sum(0))
+
+
+def tally(
+    prompts: Sequence[str],
+    parts: Sequence[str],
+    credits: Sequence[float],
+    weights: Mapping[str, float],
+    extra: Sequence[str] = (),
+) -> Tally:
+    """The tally of what was earned: for which prompt, in which component, how much.
+
+    Args:
+        weights: component -> weight; what was earned in others is left out.
+        extra: the components that add to the mean.
+    """
+    names = {name: place for place, name in enumerate(weights)}
+    kept = [place for place, part in enumerate(parts) if part in names]
+    _, rows = np.unique([prompts[place] for place in kept], return_inverse=True)
+    columns = np.asarray([names[parts[place]] for place in kept], dtype=np.int64)
+    shape = (int(rows.max(initial=-1)) + 1, len(names))
+    at = rows * shape[1] + columns
+    size = shape[0] * shape[1]
+    earned = np.asarray([credits[place] for place in kept], dtype=float)
+    return Tally(
+        np.bincount(at, weights=earned, minlength=size).reshape(shape),
+        np.bincount(at, minlength=size).reshape(shape).astype(float),
+        np.asarray(list(weights.values()), dtype=float),
+        np.asarray([name in extra for name in weights], dtype=bool),
+    )
+
+
+def estimate(table: Tally, seed: int) -> Interval:
+    """The score and its interval."""
+    return _summarise(table.score(), _resample([table], seed)[0])
+
+
+def estimate_difference(first: Tally, second: Tally, seed: int) -> Interval:
+    """How much higher the first score is than the second, drawn on the same prompts.
+
+    Raises:
+        ValueError: they are not of the same items.
+    """
+    if first.counts.shape != second.counts.shape or (first.counts != second.counts).any():
+        raise ValueError("scores of different items cannot be paired")
+    drawn = _resample([first, second], seed)
+    return _summarise(first.score() - second.score(), drawn[0] - drawn[1])
+
+
+def draw_counts(size: int, seed: int, resamples: int = RESAMPLES) -> Iterator[NDArray[np.int64]]:
+    """How often each of `size` prompts is drawn, a resample at a time."""
+    rng = np.random.default_rng(seed)
+    for _ in range(resamples):
+        yield np.bincount(rng.integers(0, size, size), minlength=size)
+
+
+def quantiles(values: Array) -> tuple[float, float]:
+    """The ends of the 95 % interval of resampled values; those that are no number are left out."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def _resample(tables: Sequence[Tally], seed: int) -> Array:
+    """(tables, RESAMPLES)."""
+    scores = np.empty((len(tables), RESAMPLES))
+    for draw, times in enumerate(draw_counts(len(tables[0].counts), seed)):
+        for place, table in enumerate(tables):
+            scores[place, draw] = _mean(table, times @ table.earned, times @ table.counts)
+    return scores
+
+
+def _mean(table: Tally, earned: Array, counts: Array) -> float:
+    has = counts > 0
+    total = table.weights[has & ~table.extra].sum()
+    if not total:
+        return float("nan")
+    return float((table.weights[has] * earned[has] / counts[has]).sum() / total)
+
+
+def _summarise(value: float, drawn: Array) -> Interval:
+    return Interval(value, *quantiles(drawn))

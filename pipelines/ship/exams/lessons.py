@@ -1,0 +1,136 @@
+"""What the probes of an exam learn from, and what of its own a version is examined on: its train
+side, the pool it came from before anything was done to it, and its held-out pairs and rollouts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from pipelines.lake.catalogue import Lake
+from pipelines.ship.covering import read_scopes
+from pipelines.ship.exams.best_of import Store
+from pipelines.ship.exams.intervals import Array
+from pipelines.ship.exams.items import Item
+from pipelines.ship.exams.probing import LEAST_TAUGHT, Lessons, Reward, make_lessons
+from pipelines.ship.export import SPLIT_OF
+from pipelines.ship.publish import Published
+
+UNCURATED_SQL = """
+WITH newest AS (
+    SELECT * FROM imports
+    WHERE list_contains(?, source) AND judgment_ids IS NOT NULL
+    QUALIFY revision = max(revision) OVER (PARTITION BY source, file_hash, row)
+), said AS (
+    SELECT source, file_hash, row, unnest(judgment_ids) AS judgment_id FROM newest
+), labels AS (
+    SELECT source, file_hash, row, prompt_id, response_a, response_b, avg(p_a) AS p_a
+    FROM said JOIN judgments USING (judgment_id)
+    WHERE valid AND p_a IS NOT NULL AND response_b IS NOT NULL AND criterion IS NULL
+    GROUP BY ALL
+)
+SELECT concat_ws(':', source, file_hash, row, response_a, response_b) AS key,
+       if(p_a > 0.5, a.content, b.content) AS chosen,
+       if(p_a > 0.5, b.content, a.content) AS rejected
+FROM labels JOIN splits USING (prompt_id)
+JOIN responses AS a ON a.response_id = response_a
+JOIN responses AS b ON b.response_id = response_b
+WHERE split IN ('train', 'gold-teach') AND p_a <> 0.5 AND a.content <> b.content
+ORDER BY key
+"""
+
+VERIFIED_SQL = """
+SELECT prompt_id, response_id, any_value(content) AS content, avg(score) AS gold
+FROM responses JOIN (
+    SELECT prompt_id, response_a AS response_id, score FROM judgments
+    WHERE kind = 'verifier' AND response_b IS NULL AND criterion IS NULL AND score IS NOT NULL
+) USING (prompt_id, response_id)
+JOIN splits USING (prompt_id)
+WHERE split IN ('test', 'gold-exam') AND prompt_id IN (
+    SELECT prompt_id FROM version_pairs WHERE name = ? AND version = ?)
+GROUP BY prompt_id, response_id ORDER BY prompt_id, response_id
+"""
+
+
+def take_version(version: Published, rows: pl.DataFrame, seed: int) -> Lessons:
+    """The train side of a version.
+
+    Args:
+        rows: what `pipelines.ship.export.make_rows` gives.
+    """
+    train = [split for split, side in SPLIT_OF.items() if side == "train"]
+    last = pl.element().struct.field("content")
+    taught = rows.filter(pl.col("split").is_in(train)).select(
+        key="pair_id",
+        chosen=pl.col("chosen").list.eval(last).list.last(),
+        rejected=pl.col("rejected").list.eval(last).list.last(),
+    )
+    return make_lessons(f"{version.name}@{version.version}", taught, seed)
+
+
+def take_pool(lake: Lake, version: Published, seed: int) -> Lessons | None:
+    """Every row of the pools that a version was made of, with the label that it came with:
+    duplicates, broken answers and all, but for held-out prompts, their duplicates, and prompts that
+    nobody gave a side. None where nothing was imported."""
+    _, recipe = read_scopes(lake, version.name, version.version)
+    names = [source["name"] for source in (recipe.get("prompts") or {}).get("imports") or []]
+    if not names:
+        return None
+    found = make_lessons("uncurated pool", lake.query(UNCURATED_SQL, [names]), seed)
+    return found if len(found) >= LEAST_TAUGHT else None
+
+
+def take_some(pool: Lessons | None, size: int) -> Lessons | None:
+    """A random subset of a pool, as large as the version; None where the pool is not larger."""
+    if pool is None or len(pool) <= size:
+        return None
+    return Lessons("random subset", pool.chosen[:size], pool.rejected[:size])
+
+
+def make_items(rows: pl.DataFrame) -> list[Item]:
+    """Held-out pairs as items.
+
+    Args:
+        rows: rows of `pipelines.ship.export.make_rows`.
+    """
+    return [
+        Item(
+            key=row["pair_id"],
+            prompt=tuple(row["prompt"]),
+            responses=(row["chosen"][-1]["content"], row["rejected"][-1]["content"]),
+            right=(True, False),
+            category=row["category"],
+            subset=row["source"],
+        )
+        for row in rows.iter_rows(named=True)
+    ]
+
+
+def find_rollouts(lake: Lake, version: Published) -> pl.DataFrame:
+    """The responses to the version's held-out prompts that a verifier scored: prompt_id,
+    response_id, content, gold."""
+    return lake.query(VERIFIED_SQL, [version.name, version.version])
+
+
+def store_rollouts(rollouts: pl.DataFrame, reward: Reward) -> list[Store]:
+    """The scored store of verified rollouts."""
+    items = []
+    golds: list[Array] = []
+    for (prompt,), group in rollouts.group_by("prompt_id", maintain_order=True):
+        texts = tuple(group["content"])
+        items.append(Item(str(prompt), (), texts, (False,) * len(texts), "", ""))
+        golds.append(group["gold"].to_numpy().astype(float))
+    return _pack(items, golds, reward(items))
+
+
+def store_items(items: Sequence[Item], rewards: Sequence[Array]) -> list[Store]:
+    """The scored store of a set: right is 1, wrong is 0."""
+    return _pack(items, [np.asarray(item.right, dtype=float) for item in items], rewards)
+
+
+def _pack(items: Sequence[Item], golds: Sequence[Array], rewards: Sequence[Array]) -> list[Store]:
+    return [
+        Store(values, gold, np.asarray([len(text) for text in item.responses], dtype=float))
+        for item, gold, values in zip(items, golds, rewards, strict=True)
+    ]

@@ -1,0 +1,67 @@
+"""One sitting: from what somebody types to an examined version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipelines.lake.catalogue import Lake
+from pipelines.lake.run import Run
+from pipelines.ship.covering import read_scopes
+from pipelines.ship.exam import ModelUnknown, find_model, render_exam, take_exam
+from pipelines.ship.exams.gating import pass_gate
+from pipelines.ship.exams.reading import read_exam_set
+from pipelines.ship.exams.taking import Examination, take_exams
+from pipelines.ship.exams.telling import gather, render
+from pipelines.ship.publish import VersionMissing, find_version
+from pipelines.ship.train import find_models, find_models_of
+
+
+def open_examination(lake: Lake, run: Run, reference: str) -> Examination:
+    """What a model's id (or its first digits) or NAME[@V] means: a version, with the model named or
+    else its newest, if it has one. NAME is the newest version.
+
+    Raises:
+        pipelines.ship.exam.ModelUnknown: it names neither a model nor a version, or several models.
+    """
+    named = find_models(lake, "starts_with(model_id, ?)", [reference])
+    if named:
+        model = find_model(lake, reference)
+        version = find_version(lake, f"{model.name}@{model.version}")
+    else:
+        try:
+            version = find_version(lake, reference)
+        except VersionMissing as error:
+            raise ModelUnknown(f"{error}; and no trained model has an id like that") from error
+        model = next(iter(find_models_of(lake, version)), None)
+    _, recipe = read_scopes(lake, version.name, version.version)
+    return Examination(lake, run, version, int(recipe.get("seed") or 0), model)
+
+
+def sit(
+    lake: Lake, run: Run, reference: str, sets: Sequence[str], gate: bool
+) -> tuple[dict[str, Any], str]:
+    """Examine what `reference` means, on its held-out pairs and on outside sets.
+
+    Args:
+        sets: files or data sets, see `pipelines.ship.exams.reading.read_exam_set`.
+        gate: hold the version against the one before it.
+
+    Returns:
+        The object for `--json` (see `pipelines.ship.exams.telling.gather`; of a model also what
+        `pipelines.ship.exam.take_exam` says), and the same as text.
+
+    Raises:
+        ModelUnknown, pipelines.ship.exam.ModelGone, pipelines.ship.exams.taking.TooLittleTaught,
+        pipelines.ship.exams.reading.ExamUnusable
+    """
+    exam = open_examination(lake, run, reference)
+    outside = [read_exam_set(path) for path in dict.fromkeys(sets)]
+    base = take_exam(lake, run, exam.model) if exam.model else {}
+    if exam.model and not exam.model.is_there and not outside and not gate:
+        return base, render_exam(base)  # its folder is gone, and what it scored is kept
+    results = take_exams(exam, outside)
+    verdict = pass_gate(exam, outside) if gate else None
+    found = gather(exam, results, verdict)
+    found |= {key: base[key] for key in ("exam_id", "score", "ci") if key in base}
+    return found, render(found)

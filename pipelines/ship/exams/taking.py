@@ -1,0 +1,309 @@
+"""Taking an exam: a version, through its reward model where it has one and through the fixed small
+probe, on its held-out pairs and on outside sets; all examinees in one table, on the same items."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from pipelines.lake.catalogue import Lake
+from pipelines.lake.run import Run
+from pipelines.ship.exam import STAGE, ModelGone, keep_held_out, make_heading, score_texts
+from pipelines.ship.exams.best_of import trace_best_of
+from pipelines.ship.exams.forecast import ORDERS, choose_sizes, forecast
+from pipelines.ship.exams.intervals import Array
+from pipelines.ship.exams.items import ExamSet, Item, win
+from pipelines.ship.exams.leaks import find_leaks
+from pipelines.ship.exams.lessons import (
+    find_rollouts,
+    make_items,
+    store_items,
+    store_rollouts,
+    take_pool,
+    take_some,
+    take_version,
+)
+from pipelines.ship.exams.probing import (
+    LEAST_TAUGHT,
+    Lessons,
+    Reward,
+    embed,
+    learn,
+    list_texts,
+    reward_length,
+    reward_with,
+    stack_differences,
+)
+from pipelines.ship.exams.reading import NEVER_A_GATE
+from pipelines.ship.exams.scoring import (
+    HELD_OUT,
+    keep_guesses,
+    keep_ledger,
+    score_set,
+    summarise,
+)
+from pipelines.ship.exams.slices import list_comparisons, measure_margins, score_lengths
+from pipelines.ship.export import SPLIT_OF, make_rows
+from pipelines.ship.publish import Published
+from pipelines.ship.train import TrainedModel
+from schemas.errors import AssayError
+from schemas.ids import make_fingerprint, make_id
+
+EXAMS_VERSION = 1
+MODEL, PROBE, LONGEST, COIN = "reward model", "small probe", "longest answer", "coin"
+
+
+class TooLittleTaught(AssayError):
+    """A version without a model and with too few pairs for a probe; the message says how many."""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """A version, ready to be examined: its rows, what probes learn from, its seed, its model."""
+
+    lake: Lake
+    run: Run
+    version: Published
+    seed: int
+    model: TrainedModel | None = None
+
+    @cached_property
+    def rows(self) -> pl.DataFrame:
+        """Its pairs, as they are exported."""
+        return make_rows(self.lake, self.version)
+
+    @cached_property
+    def held_out(self) -> ExamSet:
+        """Its held-out pairs as an exam."""
+        used, _ = keep_held_out(self.rows)
+        content = make_fingerprint([*used.select("pair_id", "chosen", "rejected").iter_rows()])
+        return ExamSet(HELD_OUT, "", tuple(make_items(used)), {}, content)
+
+    @cached_property
+    def sources(self) -> list[str]:
+        """Who decided the labels of the held-out pairs."""
+        return keep_held_out(self.rows)[1]
+
+    @cached_property
+    def lessons(self) -> list[Lessons]:
+        """What the probes learn from: the version first, then what it is held against."""
+        own = take_version(self.version, self.rows, self.seed)
+        if len(own) < LEAST_TAUGHT:
+            if self.model is None:
+                raise TooLittleTaught(
+                    f"{own.name}: {len(own)} pairs to learn from, and a probe takes "
+                    f"{LEAST_TAUGHT}; publish more, or train a model with `assay train {own.name}`"
+                )
+            return []
+        pool = take_pool(self.lake, self.version, self.seed)
+        others = [lessons for lessons in (pool, take_some(pool, len(own))) if lessons]
+        return [Lessons(PROBE, own.chosen, own.rejected), *others]
+
+    @cached_property
+    def rollouts(self) -> pl.DataFrame:
+        """The verified responses to its held-out prompts."""
+        return find_rollouts(self.lake, self.version)
+
+    @cached_property
+    def content(self) -> list[Any]:
+        """All that a result depends on beside the set."""
+        model = self.model.model_id if self.model else None
+        taught = [[one.name, one.content_hash] for one in self.lessons]
+        scored = make_fingerprint(self.rollouts.iter_rows())
+        version = [self.version.name, self.version.version, self.version.fingerprint]
+        return [*version, model, taught, scored, self.seed]
+
+    @property
+    def main(self) -> str:
+        """Whose scores are given in full."""
+        return MODEL if self.model else PROBE
+
+
+def take_exams(exam: Examination, sets: Sequence[ExamSet] = ()) -> dict[str, dict[str, Any]]:
+    """Examine a version on its held-out pairs and on `sets`. What the lake has is not done again.
+
+    Returns:
+        set -> its result: set, place, n, prompts, heading, main (whose), score, ci, by_category;
+        rows {examinee: {score, ci, pairs}}, the main one first (`pairs` is what a probe learned
+        from); length and calibration (see `slices`); best_of (`best_of.trace_best_of`); styles and
+        ties where the set has them; gates (whether it may gate a release); unscored {reason: rows};
+        leaked (`leaks.find_leaks`); of the held-out pairs also forecast (`forecast.forecast`).
+        A set of nothing has score None and no rows.
+
+    Raises:
+        TooLittleTaught, pipelines.ship.exam.ModelGone
+    """
+    all_sets = [exam.held_out, *sets]
+    every = dict(zip(name_sets(all_sets), all_sets, strict=True))
+    keys = {name: _make_key(exam, found) for name, found in every.items()}
+    with exam.lake.lease(f"{STAGE}:{exam.version.fingerprint}", exam.run):
+        known = dict(
+            exam.lake.query(
+                "SELECT grade_id, detail FROM grades SEMI JOIN wanted USING (grade_id)",
+                wanted=pl.DataFrame({"grade_id": list(keys.values())}),
+            ).iter_rows()
+        )
+        missing = {name: s for name, s in every.items() if keys[name] not in known}
+        results = {name: json.loads(known[keys[name]]) for name in every if name not in missing}
+        if missing:
+            made = _examine(exam, missing)
+            rows = [_make_row(exam, keys[name], name, missing[name], made[name]) for name in made]
+            exam.lake.append({"grades": rows}, run=exam.run, stage=STAGE)
+            results |= made
+    return {name: results[name] for name in every}
+
+
+def name_sets(sets: Sequence[ExamSet]) -> list[str]:
+    """What to call each: its benchmark's name, with the place where two would be called alike."""
+    names = [found.name for found in sets]
+    return [f"{s.name} ({s.place})" if names.count(s.name) > 1 else s.name for s in sets]
+
+
+def fit_probes(exam: Examination, texts: Sequence[str]) -> tuple[dict[str, Array], dict[str, Any]]:
+    """The vectors of all texts concerned, and the weights of each probe by its name."""
+    taught = [text for lessons in exam.lessons for text in (*lessons.chosen, *lessons.rejected)]
+    vectors = embed(exam.lake, exam.run, [*taught, *texts])
+    weights = {one.name: learn(stack_differences(vectors, one)) for one in exam.lessons}
+    return vectors, weights
+
+
+def _examine(exam: Examination, sets: Mapping[str, ExamSet]) -> dict[str, dict[str, Any]]:
+    items = [item for found in sets.values() for item in found.items]
+    exam.run.tell(f"examining {exam.version.name}@{exam.version.version} on {len(items)} items")
+    vectors, probes = fit_probes(exam, [*list_texts(items), *exam.rollouts["content"]])
+    rewards: dict[str, Reward] = {MODEL: _reward_with(exam.model)} if exam.model else {}
+    rewards |= {name: reward_with(weights, vectors) for name, weights in probes.items()}
+    rewards[LONGEST] = reward_length
+    results = {}
+    for name, found in sets.items():
+        result = _grade(exam, name, found, rewards)
+        if name == HELD_OUT and result["n"]:
+            stores = store_rollouts(exam.rollouts, rewards[exam.main])
+            result["best_of"] = trace_best_of(stores, exam.seed)
+            result["forecast"] = _forecast(exam, found.items, vectors)
+        results[name] = result
+    return results
+
+
+def _grade(
+    exam: Examination, name: str, found: ExamSet, rewards: Mapping[str, Reward]
+) -> dict[str, Any]:
+    """One set, by all examinees."""
+    taken = {who: reward(found.items) for who, reward in rewards.items()}
+    finite = [all(np.isfinite(r[i]).all() for r in taken.values()) for i in range(len(found.items))]
+    items = [item for item, good in zip(found.items, finite, strict=True) if good]
+    unscored = dict(found.unscored)
+    if len(items) < len(found.items):
+        unscored["a reward is no number"] = len(found.items) - len(items)
+    head = make_heading(exam.sources) if name == HELD_OUT else f"accuracy on {name}"
+    result: dict[str, Any] = {
+        "set": name, "place": found.place, "heading": head, "main": exam.main, "n": len(items),
+        "score": None, "ci": [None, None], "by_category": {}, "rows": {}, "unscored": unscored,
+        "gates": found.name not in NEVER_A_GATE and (name != HELD_OUT or is_trusted(exam)),
+        "leaked": {"pairs": 0, "prompts": 0, "examples": []},
+    }  # fmt: skip
+    if not items:
+        return result
+    kept = {
+        who: [r for r, good in zip(values, finite, strict=True) if good]
+        for who, values in taken.items()
+    }
+    learned = {lessons.name: len(lessons) for lessons in exam.lessons}
+    for who, values in kept.items():
+        whole = summarise(keep_ledger(found.name, items, values), items, exam.seed)
+        result["rows"][who] = {"score": whole["score"], "ci": whole["ci"],
+                               "pairs": learned.get(who)}  # fmt: skip
+    result["rows"][COIN] = _toss(found.name, items)
+    own = kept[exam.main]
+    compared = list_comparisons(items, own)
+    result |= score_set(found.name, items, own, exam.seed)
+    result["length"] = score_lengths(compared, exam.seed)
+    result["calibration"] = measure_margins(compared)
+    result["best_of"] = trace_best_of(store_items(items, own), exam.seed)
+    if name != HELD_OUT:
+        train = [split for split, side in SPLIT_OF.items() if side == "train"]
+        result["leaked"] = find_leaks(exam.rows.filter(pl.col("split").is_in(train)), found)
+    return result
+
+
+def is_trusted(exam: Examination) -> bool:
+    """Whether verifiers or people decided the held-out pairs: only then may they gate."""
+    return bool(exam.sources) and make_heading(exam.sources) == make_heading(["human"])
+
+
+def _toss(name: str, items: Sequence[Item]) -> dict[str, Any]:
+    """A coin, with the interval of what one coin would score."""
+    score = keep_guesses(name, items).tally().score()
+    half = 1.96 * np.sqrt(score * (1 - score) / len(items))
+    return {"score": score, "ci": [max(0.0, score - half), min(1.0, score + half)], "pairs": None}
+
+
+def _forecast(
+    exam: Examination, items: Sequence[Item], vectors: dict[str, Array]
+) -> dict[str, Any] | None:
+    """What more labels would give the probe, on the held-out pairs."""
+    if not exam.lessons:
+        return None
+    own = exam.lessons[0]
+    apart = stack_differences(vectors, own)
+    held = np.stack([vectors[i.responses[0]] - vectors[i.responses[1]] for i in items])
+    sizes = choose_sizes(len(own))
+    won = np.empty((ORDERS, len(sizes), len(items)))
+    for order in range(ORDERS):
+        places = np.random.default_rng([exam.seed, order]).permutation(len(own))
+        for at, size in enumerate(sizes):
+            exam.run.progress("forecast", order * len(sizes) + at + 1, ORDERS * len(sizes))
+            weights = learn(apart[places[:size]])
+            won[order, at] = win(np.round(held @ weights, 9), 0.0)
+    return forecast(sizes, won, [item.prompt_key for item in items], exam.seed)
+
+
+def _reward_with(model: TrainedModel) -> Reward:
+    def reward(items: Sequence[Item]) -> list[Array]:
+        if items and not model.is_there:
+            raise ModelGone(
+                f"{model.path}: model {model.model_id[:12]} was trained into this folder and is "
+                f"not there any more; train it again with `assay train {model.name}@"
+                f"{model.version} --out FOLDER`"
+            )
+        talks = [
+            [*item.prompt, {"role": "assistant", "content": text}]
+            for item in items
+            for text in item.responses
+        ]
+        if not talks:
+            return []
+        values = score_texts(model.path, talks, model.config["max_length"])
+        return np.split(values, np.cumsum([len(item.responses) for item in items])[:-1])
+
+    return reward
+
+
+def _make_key(exam: Examination, found: ExamSet) -> str:
+    asked = [found.name, found.content_hash, dict(found.unscored)]
+    return make_id("grade", EXAMS_VERSION, exam.content, asked)
+
+
+def _make_row(
+    exam: Examination, key: str, name: str, found: ExamSet, result: Mapping[str, Any]
+) -> dict[str, Any]:
+    low, high = result["ci"]
+    return {
+        "grade_id": key,
+        "name": exam.version.name,
+        "version": exam.version.version,
+        "model_id": exam.model.model_id if exam.model else None,
+        "set_name": name,
+        "set_hash": found.content_hash,
+        "n": result["n"],
+        "score": result["score"],
+        "ci_low": low,
+        "ci_high": high,
+        "detail": json.dumps(result, ensure_ascii=False, allow_nan=False),
+    }
