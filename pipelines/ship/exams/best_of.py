@@ -73,7 +73,7 @@ def trace_best_of(stores: Sequence[Store], seed: int) -> dict[str, Any] | None:
     chars = np.stack([expect_best(s.proxy, s.chars) for s in used]).mean(0)
     proxy = np.stack([expect_best(s.proxy, s.proxy - s.proxy.mean()) for s in used]).mean(0)
     gain = gold.mean(0) - np.mean([s.gold.mean() for s in used])
-    drawn = np.stack([times @ gold for times in draw_counts(len(used), seed)]) / len(used)
+    drawn = np.concatenate([times @ gold for times in draw_counts(len(used), seed)]) / len(used)
     mean, best = gold.mean(0), int(gold.mean(0).argmax())
     peaks = np.asarray(SIZES, dtype=float)[drawn.argmax(1)]
     lost = drawn[:, best] - drawn[:, -1]

@@ -88,14 +88,13 @@ def forecast(sizes: Sequence[int], won: Array, prompts: Sequence[str], seed: int
             f"{won.shape[2]} held-out comparisons (it takes {2 * LEAST_SUBSET} and {LEAST_SUBSET})"
         )  # fmt: skip
     _, rows = np.unique(np.asarray(prompts), return_inverse=True)
-    members = np.zeros((int(rows.max()) + 1, won.shape[2]))
-    members[rows, np.arange(won.shape[2])] = 1.0
-    earned = np.einsum("pi,osi->osp", members, won)
-    counts = members.sum(1)
+    earned = np.stack([[np.bincount(rows, weights=right) for right in order] for order in won])
+    counts = np.bincount(rows)
     rng = np.random.default_rng(seed)
     drawn = np.stack([
         (earned[rng.integers(0, len(won), len(won))].mean(0) @ times) / (counts @ times)
-        for times in draw_counts(len(counts), seed, RESAMPLES)
+        for chunk in draw_counts(len(counts), seed, RESAMPLES)
+        for times in chunk
     ])  # fmt: skip
     mean = won.mean(axis=(0, 2))
     points = [
@@ -104,7 +103,9 @@ def forecast(sizes: Sequence[int], won: Array, prompts: Sequence[str], seed: int
     ]
     risen = quantiles(drawn[:, -1] - drawn[:, 0])
     if mean[-1] <= FLOOR or quantiles(drawn[:, -1])[0] <= FLOOR:
-        return _give_up(points, "with all labels the model is no better than a coin beyond doubt")
+        return _give_up(
+            points, "even with all labels the model is not known to be better than a coin"
+        )
     if risen[0] <= 0:
         return _give_up(
             points, "accuracy does not rise with the number of labels beyond doubt (from "

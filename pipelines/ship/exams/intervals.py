@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 RESAMPLES = 2000
 LEVEL = 0.95
+Z = 1.96
+CHUNK = 1 << 20  # draws at once
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Tally:
 
     def score(self) -> float:
         """The weighted mean over the components that have items; not a number where none has."""
-        return _mean(self, self.earned.sum(0), self.counts.sum(0))
+        sums = (part.sum(axis=0, keepdims=True) for part in (self.earned, self.counts))
+        return float(_mean(self, *sums)[0])
 
 
 def tally(
@@ -75,8 +78,14 @@ def tally(
 
 
 def estimate(table: Tally, seed: int) -> Interval:
-    """The score and its interval."""
-    return _summarise(table.score(), _resample([table], seed)[0])
+    """The score and its interval. Where all prompts earned nothing, or all earned everything, every
+    draw is the same and knows nothing of chance: there the Wilson interval stands in."""
+    found = _summarise(table.score(), _resample([table], seed)[0])
+    if found.low == found.high and found.value in (0.0, 1.0):
+        width = Z**2 / (len(table.counts) + Z**2)
+        ends = (0.0, width) if found.value == 0 else (1 - width, 1.0)
+        return Interval(found.value, *ends)
+    return found
 
 
 def estimate_difference(first: Tally, second: Tally, seed: int) -> Interval:
@@ -91,11 +100,16 @@ def estimate_difference(first: Tally, second: Tally, seed: int) -> Interval:
     return _summarise(first.score() - second.score(), drawn[0] - drawn[1])
 
 
-def draw_counts(size: int, seed: int, resamples: int = RESAMPLES) -> Iterator[NDArray[np.int64]]:
-    """How often each of `size` prompts is drawn, a resample at a time."""
+def draw_counts(size: int, seed: int, resamples: int = RESAMPLES) -> Iterator[Array]:
+    """How often each of `size` prompts is drawn in each resample: (some resamples, size), until
+    there are `resamples` of them."""
     rng = np.random.default_rng(seed)
-    for _ in range(resamples):
-        yield np.bincount(rng.integers(0, size, size), minlength=size)
+    step = max(1, CHUNK // max(size, 1))
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        drawn = rng.integers(0, size, (rows, size)) + size * np.arange(rows)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=rows * size)
+        yield counts.reshape(rows, size).astype(float)
 
 
 def quantiles(values: Array) -> tuple[float, float]:
@@ -109,19 +123,20 @@ def quantiles(values: Array) -> tuple[float, float]:
 
 def _resample(tables: Sequence[Tally], seed: int) -> Array:
     """(tables, RESAMPLES)."""
-    scores = np.empty((len(tables), RESAMPLES))
-    for draw, times in enumerate(draw_counts(len(tables[0].counts), seed)):
-        for place, table in enumerate(tables):
-            scores[place, draw] = _mean(table, times @ table.earned, times @ table.counts)
-    return scores
+    drawn = [
+        np.stack([_mean(table, times @ table.earned, times @ table.counts) for table in tables])
+        for times in draw_counts(len(tables[0].counts), seed)
+    ]
+    return np.concatenate(drawn, axis=1)
 
 
-def _mean(table: Tally, earned: Array, counts: Array) -> float:
+def _mean(table: Tally, earned: Array, counts: Array) -> Array:
+    """The weighted means (n,) of sums over prompts (n, components)."""
     has = counts > 0
-    total = table.weights[has & ~table.extra].sum()
-    if not total:
-        return float("nan")
-    return float((table.weights[has] * earned[has] / counts[has]).sum() / total)
+    weights = np.where(has, table.weights, 0.0)
+    total = weights[:, ~table.extra].sum(1)
+    gained = (weights * earned / np.where(has, counts, 1.0)).sum(1)
+    return np.where(total > 0, gained / np.where(total > 0, total, 1.0), np.nan)
 
 
 def _summarise(value: float, drawn: Array) -> Interval:

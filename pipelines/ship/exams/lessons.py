@@ -15,20 +15,22 @@ from pipelines.ship.exams.intervals import Array
 from pipelines.ship.exams.items import Item
 from pipelines.ship.exams.probing import LEAST_TAUGHT, Lessons, Reward, make_lessons
 from pipelines.ship.export import SPLIT_OF
-from pipelines.ship.publish import Published
+from pipelines.ship.publish import Published, read_pairs
 
 UNCURATED_SQL = """
-WITH newest AS (
-    SELECT * FROM imports
-    WHERE list_contains(?, source) AND judgment_ids IS NOT NULL
-    QUALIFY revision = max(revision) OVER (PARTITION BY source, file_hash, row)
+WITH read AS (
+    SELECT *, max(created_at) OVER (PARTITION BY source, file_hash, revision) AS edition
+    FROM imports WHERE list_contains(?, source) AND judgment_ids IS NOT NULL
 ), said AS (
-    SELECT source, file_hash, row, unnest(judgment_ids) AS judgment_id FROM newest
+    SELECT source, file_hash, revision, row, edition, unnest(judgment_ids) AS judgment_id FROM read
 ), labels AS (
-    SELECT source, file_hash, row, prompt_id, response_a, response_b, avg(p_a) AS p_a
+    SELECT source, file_hash, revision, row, edition, prompt_id, response_a, response_b,
+           avg(p_a) AS p_a
     FROM said JOIN judgments USING (judgment_id)
     WHERE valid AND p_a IS NOT NULL AND response_b IS NOT NULL AND criterion IS NULL
-    GROUP BY ALL
+    GROUP BY source, file_hash, revision, row, edition, prompt_id, response_a, response_b
+    QUALIFY dense_rank() OVER (
+        PARTITION BY source, response_a, response_b ORDER BY edition DESC, file_hash, revision) = 1
 )
 SELECT concat_ws(':', source, file_hash, row, response_a, response_b) AS key,
        if(p_a > 0.5, a.content, b.content) AS chosen,
@@ -46,9 +48,7 @@ FROM responses JOIN (
     SELECT prompt_id, response_a AS response_id, score FROM judgments
     WHERE kind = 'verifier' AND response_b IS NULL AND criterion IS NULL AND score IS NOT NULL
 ) USING (prompt_id, response_id)
-JOIN splits USING (prompt_id)
-WHERE split IN ('test', 'gold-exam') AND prompt_id IN (
-    SELECT prompt_id FROM version_pairs WHERE name = ? AND version = ?)
+SEMI JOIN asked USING (prompt_id)
 GROUP BY prompt_id, response_id ORDER BY prompt_id, response_id
 """
 
@@ -70,14 +70,19 @@ def take_version(version: Published, rows: pl.DataFrame, seed: int) -> Lessons:
 
 
 def take_pool(lake: Lake, version: Published, seed: int) -> Lessons | None:
-    """Every row of the pools that a version was made of, with the label that it came with:
-    duplicates, broken answers and all, but for held-out prompts, their duplicates, and prompts that
-    nobody gave a side. None where nothing was imported."""
+    """Every row of the pools that a version was made of, with the label that it came with, as the
+    lake stood then: duplicates, broken answers and all, but for held-out prompts, their duplicates,
+    and prompts that never got a split. Of several editions of a pool the newest that speaks of a
+    pair counts. None where nothing was imported."""
     _, recipe = read_scopes(lake, version.name, version.version)
     names = [source["name"] for source in (recipe.get("prompts") or {}).get("imports") or []]
     if not names:
         return None
-    found = make_lessons("uncurated pool", lake.query(UNCURATED_SQL, [names]), seed)
+    with lake.look_back(version.snapshot) as past:
+        if "judgment_ids" not in past.query("FROM imports LIMIT 0").columns:  # before schema 4
+            return None
+        rows = past.query(UNCURATED_SQL, [names])
+    found = make_lessons("uncurated pool", rows, seed)
     return found if len(found) >= LEAST_TAUGHT else None
 
 
@@ -108,9 +113,12 @@ def make_items(rows: pl.DataFrame) -> list[Item]:
 
 
 def find_rollouts(lake: Lake, version: Published) -> pl.DataFrame:
-    """The responses to the version's held-out prompts that a verifier scored: prompt_id,
-    response_id, content, gold."""
-    return lake.query(VERIFIED_SQL, [version.name, version.version])
+    """The responses to the version's held-out prompts that a verifier scored, as the lake stood
+    when it was published: prompt_id, response_id, content, gold."""
+    held = [split for split, side in SPLIT_OF.items() if side == "test"]
+    pairs = read_pairs(lake, version).filter(pl.col("split").is_in(held))
+    with lake.look_back(version.snapshot) as past:
+        return past.query(VERIFIED_SQL, asked=pairs.select("prompt_id").unique())
 
 
 def store_rollouts(rollouts: pl.DataFrame, reward: Reward) -> list[Store]:

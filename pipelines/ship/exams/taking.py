@@ -17,7 +17,7 @@ from pipelines.lake.run import Run
 from pipelines.ship.exam import STAGE, ModelGone, keep_held_out, make_heading, score_texts
 from pipelines.ship.exams.best_of import trace_best_of
 from pipelines.ship.exams.forecast import ORDERS, choose_sizes, forecast
-from pipelines.ship.exams.intervals import Array
+from pipelines.ship.exams.intervals import Array, estimate
 from pipelines.ship.exams.items import ExamSet, Item, win
 from pipelines.ship.exams.leaks import find_leaks
 from pipelines.ship.exams.lessons import (
@@ -46,7 +46,7 @@ from pipelines.ship.exams.scoring import (
     keep_guesses,
     keep_ledger,
     score_set,
-    summarise,
+    write_interval,
 )
 from pipelines.ship.exams.slices import list_comparisons, measure_margins, score_lengths
 from pipelines.ship.export import SPLIT_OF, make_rows
@@ -216,9 +216,8 @@ def _grade(
     }
     learned = {lessons.name: len(lessons) for lessons in exam.lessons}
     for who, values in kept.items():
-        whole = summarise(keep_ledger(found.name, items, values), items, exam.seed)
-        result["rows"][who] = {"score": whole["score"], "ci": whole["ci"],
-                               "pairs": learned.get(who)}  # fmt: skip
+        whole = estimate(keep_ledger(found.name, items, values).tally(), exam.seed)
+        result["rows"][who] = {**write_interval(whole), "pairs": learned.get(who)}
     result["rows"][COIN] = _toss(found.name, items)
     own = kept[exam.main]
     compared = list_comparisons(items, own)

@@ -45,7 +45,7 @@ def test_flat_and_blind_have_no_forecast() -> None:
     flat = ask(np.full(7, 0.7))
     assert flat["ahead"] == [] and "does not rise" in flat["reason"] and len(flat["points"]) == 7
     blind = ask(np.full(7, 0.5))
-    assert blind["ceiling"] is None and "no better than a coin" in blind["reason"]
+    assert blind["ceiling"] is None and "not known to be better than a coin" in blind["reason"]
 
 
 def test_too_little_has_no_curve() -> None:

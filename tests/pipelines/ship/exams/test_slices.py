@@ -19,8 +19,11 @@ def make_item(key: int, right: int, wrong: int) -> Item:
 def test_length_wins_where_the_longer_is_right_and_nowhere_else() -> None:
     items = [make_item(i, 10 + i, 5 if i % 2 else 200) for i in range(40)]
     found = score_lengths(list_comparisons(items, reward_length(items)), 1)
-    assert found["shorter_is_right"] == {"n": 20, "score": 0.0, "ci": [0.0, 0.0]}
-    assert found["longer_is_right"]["score"] == 1.0
+    shorter, longer = found["shorter_is_right"], found["longer_is_right"]
+    assert (shorter["n"], shorter["score"], longer["score"]) == (20, 0.0, 1.0)
+    # twenty of twenty is no certainty
+    assert shorter["ci"] == pytest.approx([0, 1.96**2 / (20 + 1.96**2)])
+    assert longer["ci"] == pytest.approx([20 / (20 + 1.96**2), 1])
     assert sum(row["n"] for row in found["deciles"]) == 40 and len(found["deciles"]) == 10
     lows = [row["chars_low"] for row in found["deciles"]]
     assert lows == sorted(lows)

@@ -1,0 +1,231 @@
+"""`assay exam` on a small lake: a noisy version and a clean one after it, on outside sets."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipelines.lake.catalogue import Lake, open_lake
+from pipelines.lake.run import new_run
+from pipelines.ship import exam as exam_of_models
+from pipelines.ship.exams import taking
+from pipelines.ship.exams.lessons import (
+    find_rollouts,
+    store_rollouts,
+    take_pool,
+    take_some,
+    take_version,
+)
+from pipelines.ship.exams.probing import reward_length
+from pipelines.ship.exams.sitting import open_examination, sit
+from pipelines.ship.export import make_rows
+from pipelines.ship.publish import find_version, publish_version
+from pipelines.steps import SETTLING_STEPS, open_work, run_step
+from schemas.ids import make_id
+from schemas.recipe import parse_recipe
+from tests.conftest import run_here
+from tests.pipelines.ship.exams import papers
+
+PAIRS = 64
+THINGS = ("garden", "river", "bread", "train", "ocean", "market", "window", "bridge", "forest")
+GOOD = ("kind", "warm", "friendly", "helpful", "happy")
+BAD = ("rude", "cruel", "angry", "hateful", "nasty")
+
+
+def make_pairs(seed: int, count: int) -> list[dict[str, str]]:
+    """Pairs whose chosen text is kind and whose rejected text is not; the longer one is either."""
+    rng = random.Random(seed)
+    pairs = []
+    for number in range(count):
+        first, second = rng.sample(THINGS, 2)
+        code = make_id("prompt", seed, number)
+        texts = [f"The {first} man was {rng.choice(words)}{' indeed' * rng.randint(0, 1)}."
+                 for words in (GOOD, BAD)]  # fmt: skip
+        prompt = f"Tell of {first} {code[:6]} and {second} {code[6:12]}."
+        pairs.append({"prompt": prompt, "chosen": texts[0], "rejected": texts[1]})
+    return pairs
+
+
+def publish(folder: Path, pairs: list[dict[str, str]]) -> None:
+    """The pool as the next edition and the next version of `toy`."""
+    place = folder / f"{make_id('pool', pairs)}.jsonl"
+    papers.write(place, pairs)
+    pool = {"path": str(place), "name": "pool", "licence": "MIT", "category": "general"}
+    recipe = parse_recipe(
+        {"name": "toy", "seed": 3, "prompts": {"imports": [pool]}, "split": {"test": 0.4},
+         "label": {"policy": "imported"}, "train": None}
+    )  # fmt: skip
+    with open_work(str(folder / "lake"), recipe, None) as work:
+        summaries = [run_step(work, step) for step in ("import", *SETTLING_STEPS)]
+        publish_version(work.lake, work.run, work.look(), summaries)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """toy@1 with half of its labels turned, toy@2 with right ones; three outside sets."""
+    place = tmp_path_factory.mktemp("exam")
+    pairs = make_pairs(1, PAIRS)
+    turned = [
+        {"prompt": p["prompt"], "chosen": p["rejected"], "rejected": p["chosen"]} if i % 2 else p
+        for i, p in enumerate(pairs)
+    ]
+    publish(place, turned)
+    publish(place, [*pairs, pairs[0]])
+    asked = make_pairs(2, 40)
+    leaked = [{**pair, "prompt": pairs[i]["prompt"]} for i, pair in enumerate(asked[:14])]
+    papers.write(place / "bar.jsonl", [
+        {"input": p["prompt"], "output_1": p["chosen"], "output_2": p["rejected"], "label": 1}
+        for p in [*leaked, *asked[14:]]
+    ])  # fmt: skip
+    papers.write(place / "old.jsonl", [{**papers.old(str(i), "hep-go"), **pair}
+                                       for i, pair in enumerate(asked)])  # fmt: skip
+    return place
+
+
+@pytest.fixture
+def lake(folder: Path) -> Iterator[Lake]:
+    with open_lake(folder / "lake") as opened:
+        yield opened
+
+
+def ask(folder: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
+    done = run_here("exam", *arguments, "--lake", str(folder / "lake"), "--json")
+    return done.returncode, json.loads(done.stdout or "{}"), done.stderr
+
+
+def test_a_version_is_examined_gated_and_reported(folder: Path, lake: Lake) -> None:
+    sets = ("--set", str(folder / "bar.jsonl"), "--set", str(folder / "old.jsonl"))
+    code, found, _ = ask(folder, "toy", *sets, "--gate")
+    assert code == 0
+    assert (found["version"], found["examinee"], found["model"]) == ("toy@2", "small probe", None)
+    assert found["heading"] == "agreement with the imported labels"
+    assert found["score"] > 0.8 and found["ci"][0] <= found["score"] <= found["ci"][1]
+    assert {"longest answer", "coin", "uncurated pool"} <= set(found["baselines"])
+    assert set(found["sets"]) == {"held-out pairs", "LLMBar", "RewardBench"}
+    bar = found["sets"]["LLMBar"]
+    assert bar["n"] == 40 and bar["score"] > 0.8
+    held = {row["split"] for row in make_rows(lake, find_version(lake, "toy")).iter_rows(
+        named=True)}  # fmt: skip
+    assert held == {"train", "test"}
+    assert 0 < bar["leaked"]["prompts"] < 14  # those of the train side alone
+    assert any("of its prompts are in toy@2" in line for line in found["warnings"])
+    gate = found["gate"]
+    assert gate["passed"] and gate["against"] == "toy@1"
+    assert gate["sets"]["LLMBar"]["ci"][0] > 0
+    assert not gate["sets"]["RewardBench"]["gates"]  # however much better
+    assert not gate["sets"]["held-out pairs"]["gates"]  # nobody verified its labels
+    stored = len(lake.query("FROM grades"))
+    code, again, said = ask(folder, "toy@2", *sets)
+    assert code == 0 and "gate" not in again and "embedded" not in said
+    assert again["sets"] == found["sets"] and len(lake.query("FROM grades")) == stored
+    report = run_here("report", "toy", "--lake", str(folder / "lake"), "--out", folder / "r.html")
+    assert report.returncode == 0, report.stderr
+    page = (folder / "r.html").read_text()
+    assert "accuracy on LLMBar" in page and "uncurated pool" in page and "best of n" in page
+
+
+def test_the_gate_ends_with_one_and_its_reason(folder: Path) -> None:
+    code, found, said = ask(folder, "toy@2", "--set", str(folder / "old.jsonl"), "--gate")
+    assert code == 1 and not found["gate"]["passed"]
+    assert "error: toy@2: nothing here may gate" in said and "RewardBench never gates" in said
+    code, first, _ = ask(folder, "toy@1", "--gate")
+    assert code == 0 and first["gate"]["against"] is None
+    done = run_here("exam", "none", "--lake", str(folder / "lake"))
+    assert done.returncode == 1 and "published: toy@1, toy@2" in done.stderr
+
+
+def test_text_says_what_json_says(folder: Path, lake: Lake) -> None:
+    found, text = sit(lake, new_run(), "toy@2", [str(folder / "bar.jsonl")], gate=True)
+    assert f"{found['score']:.1%}" in text
+    for words in ("accuracy on LLMBar (n = 40", "small probe", "pairs",
+                  "coin", "where the shorter response is right", "warning: LLMBar",
+                  "gate passed: better than toy@1"):  # fmt: skip
+        assert words in text
+
+
+def test_what_probes_learn_from(lake: Lake) -> None:
+    first, second = (find_version(lake, f"toy@{v}") for v in (1, 2))
+    rows = make_rows(lake, second)
+    own = take_version(second, rows, 3)
+    train = rows.filter(rows["split"] == "train")
+    assert len(own) == len(train)
+    pool = take_pool(lake, second, 3)
+    assert pool is not None
+    prompts = {p["prompt"]: p for p in make_pairs(1, PAIRS)}
+    taught = {prompts[row[-1]["content"]]["chosen"] for row in train["prompt"].to_list()}
+    assert set(pool.chosen) == taught  # held-out ones are not taught; the newest edition counts
+    old = take_pool(lake, first, 3)
+    assert old is not None and set(old.chosen) & {p["rejected"] for p in prompts.values()}
+    some = take_some(pool, 10)
+    assert some is not None and some.chosen == pool.chosen[:10]
+    assert take_some(pool, len(pool)) is None and take_some(None, 5) is None
+    assert take_version(second, rows.reverse(), 3) == own
+
+
+def test_a_model_comes_first_and_a_reward_that_is_no_number_is_not_scored(
+    folder: Path, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    row = {
+        "model_id": "feed", "name": "toy", "version": 2, "base": "minilm", "path": str(tmp_path),
+        "fingerprint": find_version(lake, "toy@2").fingerprint, "metrics": "{}",
+        "config": json.dumps({"seed": 3, "max_length": 24}),
+    }  # fmt: skip
+    lake.append({"models": [row]}, run=new_run(), stage="test")
+
+    def score(_folder: Path, talks: list[Any], _most: int) -> np.ndarray:
+        kind = [any(word in talk[-1]["content"] for word in GOOD) for talk in talks]
+        values = np.asarray(kind, dtype=float)
+        if len(talks) == 80:  # the outside set
+            values[0] = np.nan
+        return values
+
+    for module in (taking, exam_of_models):
+        monkeypatch.setattr(module, "score_texts", score)
+    found, text = sit(lake, new_run(), "feed", [str(folder / "bar.jsonl")], gate=False)
+    assert (found["model"], found["examinee"], found["score"]) == ("feed", "reward model", 1.0)
+    assert list(found["sets"]["LLMBar"]["rows"])[:2] == ["reward model", "small probe"]
+    assert found["sets"]["LLMBar"]["n"] == 39
+    assert found["sets"]["LLMBar"]["unscored"] == {"a reward is no number": 1}
+    assert "small probe" in found["baselines"] and "reward model" in text
+    assert open_examination(lake, new_run(), "toy").model is not None
+    assert open_examination(lake, new_run(), "toy@1").model is None
+
+
+def test_too_little_to_learn_from_says_how_much_it_takes(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taking, "LEAST_TAUGHT", 1_000)
+    exam = taking.Examination(lake, new_run(), find_version(lake, "toy@1"), 3)
+    with pytest.raises(taking.TooLittleTaught, match=r"toy@1: \d+ pairs .*takes 1000"):
+        taking.take_exams(exam)
+
+
+def test_verified_rollouts_of_held_out_prompts_are_a_store(folder: Path, lake: Lake) -> None:
+    version = find_version(lake, "toy@1")
+    rows = make_rows(lake, version)
+    held = rows.filter(rows["split"] == "test")["pair_id"].to_list()
+    pairs = lake.query("FROM version_pairs WHERE version = 1 ORDER BY pair_id")
+    judgments = [
+        {
+            "judgment_id": make_id("judgment", pair["pair_id"], side), "annotator": "verifier:x",
+            "kind": "verifier", "prompt_id": pair["prompt_id"], "response_a": pair[side],
+            "score": float(side == "chosen_id"), "tie": False, "valid": True, "sample_index": 0,
+        }
+        for pair in pairs.iter_rows(named=True)
+        for side in ("chosen_id", "rejected_id")
+    ]  # fmt: skip
+    assert find_rollouts(lake, version).is_empty()
+    lake.append({"judgments": judgments}, run=new_run(), stage="test")
+    assert find_rollouts(lake, version).is_empty()  # they came after the version
+    later = version.__class__(**{**version.__dict__, "snapshot": lake.snapshot()})
+    found = find_rollouts(lake, later)
+    assert found["prompt_id"].n_unique() == len(held) and len(found) == 2 * len(held)
+    stores = store_rollouts(found, reward_length)
+    assert len(stores) == len(held) and all(sorted(s.gold) == [0, 1] for s in stores)
