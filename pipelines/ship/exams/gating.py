@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.ship.exams.examination import Examination, is_trusted
 from pipelines.ship.exams.items import ExamSet
 from pipelines.ship.exams.probing import embed, learn, list_texts, reward_with, stack_differences
 from pipelines.ship.exams.reading import NEVER_A_GATE
 from pipelines.ship.exams.scoring import HELD_OUT, compare_ledgers, keep_ledger, write_interval
-from pipelines.ship.exams.taking import Examination, is_trusted, name_sets
+from pipelines.ship.exams.taking import name_sets
 from pipelines.ship.publish import Published, list_versions
 
 
@@ -40,7 +41,7 @@ def pass_gate(exam: Examination, sets: Sequence[ExamSet]) -> Verdict:
     """Hold a version against the one before it, on its held-out pairs and on `sets`.
 
     Raises:
-        pipelines.ship.exams.taking.TooLittleTaught: one of them is too small for a probe.
+        pipelines.ship.exams.examination.TooLittleTaught: one of them is too small for a probe.
     """
     earlier = find_earlier(exam)
     if earlier is None:

@@ -43,8 +43,9 @@ ORDER BY key
 """
 
 VERIFIED_SQL = """
-SELECT prompt_id, response_id, any_value(content) AS content, avg(score) AS gold
-FROM responses JOIN (
+SELECT prompt_id, response_id, any_value(messages) AS messages, any_value(content) AS content,
+       avg(score) AS gold
+FROM responses JOIN (SELECT prompt_id, messages FROM prompts) USING (prompt_id) JOIN (
     SELECT prompt_id, response_a AS response_id, score FROM judgments
     WHERE kind = 'verifier' AND response_b IS NULL AND criterion IS NULL AND score IS NOT NULL
 ) USING (prompt_id, response_id)
@@ -114,7 +115,7 @@ def make_items(rows: pl.DataFrame) -> list[Item]:
 
 def find_rollouts(lake: Lake, version: Published) -> pl.DataFrame:
     """The responses to the version's held-out prompts that a verifier scored, as the lake stood
-    when it was published: prompt_id, response_id, content, gold."""
+    when it was published: prompt_id, response_id, messages, content, gold."""
     held = [split for split, side in SPLIT_OF.items() if side == "test"]
     pairs = read_pairs(lake, version).filter(pl.col("split").is_in(held))
     with lake.look_back(version.snapshot) as past:
@@ -127,7 +128,8 @@ def store_rollouts(rollouts: pl.DataFrame, reward: Reward) -> list[Store]:
     golds: list[Array] = []
     for (prompt,), group in rollouts.group_by("prompt_id", maintain_order=True):
         texts = tuple(group["content"])
-        items.append(Item(str(prompt), (), texts, (False,) * len(texts), "", ""))
+        messages = tuple(group["messages"][0])
+        items.append(Item(str(prompt), messages, texts, (False,) * len(texts), "", ""))
         golds.append(group["gold"].to_numpy().astype(float))
     return _pack(items, golds, reward(items))
 

@@ -9,9 +9,10 @@ from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run
 from pipelines.ship.covering import read_scopes
 from pipelines.ship.exam import ModelUnknown, find_model, render_exam, take_exam
+from pipelines.ship.exams.examination import Examination
 from pipelines.ship.exams.gating import pass_gate
 from pipelines.ship.exams.reading import read_exam_set
-from pipelines.ship.exams.taking import Examination, take_exams
+from pipelines.ship.exams.taking import take_exams
 from pipelines.ship.exams.telling import gather, render
 from pipelines.ship.publish import VersionMissing, find_version
 from pipelines.ship.train import find_models, find_models_of
@@ -52,7 +53,8 @@ def sit(
         `pipelines.ship.exam.take_exam` says), and the same as text.
 
     Raises:
-        ModelUnknown, pipelines.ship.exam.ModelGone, pipelines.ship.exams.taking.TooLittleTaught,
+        ModelUnknown, pipelines.ship.exam.ModelGone,
+        pipelines.ship.exams.examination.TooLittleTaught,
         pipelines.ship.exams.reading.ExamUnusable
     """
     exam = open_examination(lake, run, reference)

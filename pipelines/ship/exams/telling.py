@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines.ship.exams.examination import Examination
 from pipelines.ship.exams.gating import Verdict
 from pipelines.ship.exams.scoring import HELD_OUT
-from pipelines.ship.exams.taking import Examination
 
 Result = Mapping[str, Any]
 

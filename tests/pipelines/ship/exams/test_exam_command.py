@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ import pytest
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.run import new_run
 from pipelines.ship import exam as exam_of_models
-from pipelines.ship.exams import taking
+from pipelines.ship.exams import examination, taking
+from pipelines.ship.exams.examination import Examination, TooLittleTaught
+from pipelines.ship.exams.items import Item
 from pipelines.ship.exams.lessons import (
     find_rollouts,
     store_rollouts,
@@ -201,9 +203,9 @@ def test_a_model_comes_first_and_a_reward_that_is_no_number_is_not_scored(
 def test_too_little_to_learn_from_says_how_much_it_takes(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(taking, "LEAST_TAUGHT", 1_000)
-    exam = taking.Examination(lake, new_run(), find_version(lake, "toy@1"), 3)
-    with pytest.raises(taking.TooLittleTaught, match=r"toy@1: \d+ pairs .*takes 1000"):
+    monkeypatch.setattr(examination, "LEAST_TAUGHT", 1_000)
+    exam = Examination(lake, new_run(), find_version(lake, "toy@1"), 3)
+    with pytest.raises(TooLittleTaught, match=r"toy@1: \d+ pairs .*takes 1000"):
         taking.take_exams(exam)
 
 
@@ -227,5 +229,12 @@ def test_verified_rollouts_of_held_out_prompts_are_a_store(folder: Path, lake: L
     later = version.__class__(**{**version.__dict__, "snapshot": lake.snapshot()})
     found = find_rollouts(lake, later)
     assert found["prompt_id"].n_unique() == len(held) and len(found) == 2 * len(held)
-    stores = store_rollouts(found, reward_length)
+    asked: list[tuple[Any, ...]] = []
+
+    def reward(items: Sequence[Item]) -> list[np.ndarray]:
+        asked.extend(item.prompt for item in items)
+        return reward_length(items)
+
+    stores = store_rollouts(found, reward)
+    assert all(prompt[0]["content"].startswith("Tell of") for prompt in asked)
     assert len(stores) == len(held) and all(sorted(s.gold) == [0, 1] for s in stores)
