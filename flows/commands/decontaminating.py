@@ -39,7 +39,7 @@ def decontaminate(recipe: str | None, against: tuple[str, ...], lake: str, as_js
     prompts that stay get their split.
 
     An evaluation set is a Parquet, JSONL, JSON or CSV file (.gz too), a folder of such files or one
-    saved by `datasets`, or hub:ORG/NAME. RewardBench 1 and 2, RM-Bench, JudgeBench, RMB, PPE,
+    saved by `datasets`, or hub:ORG/NAME. RewardBench 1 and 2, RM-Bench, JudgeBench, RMB, PPE, LLMBar,
     AlpacaEval, IFEval, GSM8K, MATH and HumanEval are known by their columns; of others the column
     prompt, question, instruction, problem, messages or conversations is read.
 
