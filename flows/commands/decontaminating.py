@@ -39,9 +39,9 @@ def decontaminate(recipe: str | None, against: tuple[str, ...], lake: str, as_js
     prompts that stay get their split.
 
     An evaluation set is a Parquet, JSONL, JSON or CSV file (.gz too), a folder of such files or one
-    saved by `datasets`, or hub:ORG/NAME. RewardBench 1 and 2, RM-Bench, JudgeBench, RMB, PPE, LLMBar,
-    AlpacaEval, IFEval, GSM8K, MATH and HumanEval are known by their columns; of others the column
-    prompt, question, instruction, problem, messages or conversations is read.
+    saved by `datasets`, or hub:ORG/NAME. RewardBench 1 and 2, RM-Bench, JudgeBench, RMB, PPE,
+    LLMBar, AlpacaEval, IFEval, GSM8K, MATH and HumanEval are known by their columns; of others the
+    column prompt, question, instruction, problem, messages or conversations is read.
 
     Sets given with --against take the place of those in RECIPE, and the lake remembers the recipe
     with them. For `assay run` to leave the same rows out, name them in the recipe file:
