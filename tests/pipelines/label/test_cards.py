@@ -32,6 +32,7 @@ from tests.annotators.judging import MODEL, hold, make_item
 from tests.annotators.ranking.test_ranker import TEMPLATE, judge_by
 from tests.annotators.rubrics.test_taxonomy import SMALL
 from tests.conftest import make_recipe, run_assay
+from tests.pipelines.splitting import put_in_train
 
 PAIRS = 60
 
@@ -134,6 +135,7 @@ def test_an_empty_lake_says_so(lake: Lake) -> None:
 def test_calibrated_labels_read_the_fit_and_leave_the_row_raw(lake: Lake, tmp_path: Path) -> None:
     """A judge that says 0.9 and is right four times in five is read as 0.8 or so."""
     fill(lake, make_opinions(200), tmp_path)
+    put_in_train(lake)
     record_cards(lake, new_run(), measure_annotators(lake))
     pool = lake.query("SELECT DISTINCT prompt_id, response_a, response_b FROM judgments")
     ids = [make_pair_id(*row) for row in pool.iter_rows()]
