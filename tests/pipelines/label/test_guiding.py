@@ -23,16 +23,16 @@ from pipelines.lake.run import StageSummary, new_run
 from schemas.ids import make_pair_id, make_prompt_id, make_response_id
 from schemas.recipe import Recipe, RecipeError, parse_recipe
 from tests.conftest import make_recipe
-from tests.pipelines.label.vectors import words  # noqa: F401  (a fixture)
+from tests.pipelines.label.vectors import embed_by_words
 from tests.pipelines.splitting import put_in
 from tests.stub_server import Stub, run_stub
 
-pytestmark = pytest.mark.usefixtures("words")
 TOPICS = ("cats", "dogs", "tea")
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> Iterator[Lake]:
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
+    embed_by_words(monkeypatch)
     with open_lake(tmp_path / "lake") as opened:
         yield opened
 

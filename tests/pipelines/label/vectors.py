@@ -24,8 +24,7 @@ def embed_words(texts: Sequence[str], *_: Any, **__: Any) -> NDArray[np.float32]
     return vectors
 
 
-@pytest.fixture
-def words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lake embeds by words."""
-    monkeypatch.setattr("pipelines.lake.vectors.embed_texts", embed_words)
-    monkeypatch.setattr("pipelines.lake.vectors.choose_precision", lambda: "float32")
+def embed_by_words(patch: pytest.MonkeyPatch) -> None:
+    """Have the lake embed by words."""
+    patch.setattr("pipelines.lake.vectors.embed_texts", embed_words)
+    patch.setattr("pipelines.lake.vectors.choose_precision", lambda: "float32")
