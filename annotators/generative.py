@@ -15,6 +15,7 @@ from typing import Any
 from annotators.asking import Asked, Messages, ask, make_request
 from annotators.assessments import LOWEST, TOP, Assessment, make_schema, read_assessment
 from annotators.deciding import make_decision, read_decision
+from annotators.guidance import Guide
 from annotators.pairwise import Orders, choose_orders
 from annotators.talk import Item, Row, Talk, make_row, name_annotator, say_failure, together
 from annotators.templates import hash_templates, render_prompt, render_template
@@ -89,6 +90,7 @@ class GenerativeJudge:
     max_tokens: int = 768
     orders: Orders = "both"
     meta: MetaFilter | None = None
+    guide: Guide | None = None
 
     def __post_init__(self) -> None:
         if self.k < 1 or (self.k % 2 and self.orders == "both"):
@@ -116,6 +118,7 @@ class GenerativeJudge:
             "max_tokens": self.max_tokens,
             "orders": self.orders,
             "meta": self.meta.template if self.meta else None,
+            **({"guide": self.guide.specification} if self.guide else {}),
         }
 
     def talk(self, item: Item) -> Talk[list[Row]]:
@@ -147,7 +150,13 @@ class GenerativeJudge:
             "responses": show_responses([item.contents[place] for place in shown]),
         }
         structured = self.model.spec.structured
-        text = render_template(self.template, **values, count=count, structured=structured)
+        text = render_template(
+            self.template,
+            **values,
+            count=count,
+            structured=structured,
+            guidance=item.guidance.text if item.guidance else None,
+        )
         asked: Asked[Assessment] = yield from ask(
             lambda talk: self._make(talk, item, order, index),
             [{"role": "user", "content": text}],

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from annotators.asking import VERDICT_TOKENS, Messages, ask_verdict, make_request, read_choice
+from annotators.guidance import Guide
 from annotators.talk import Item, Row, Talk, make_row, name_annotator, together
 from annotators.templates import hash_templates, render_prompt, render_template
 from engines.chat import ChatRequest, ChatResult
@@ -35,7 +36,8 @@ class PairwiseJudge:
 
     Modes: `choice` takes the probability of the letter; `vote` takes the letters of `k` samples as
     1 or 0; `reason` lets the model write its reasons first and then takes the probability of the
-    letter. `orders` other than `both` asks once a pair, and says so in the specification.
+    letter. `orders` other than `both` asks once a pair, and says so in the specification. With a
+    `guide` the template shows the item's `guidance` too.
     """
 
     model: ResolvedModel
@@ -45,6 +47,7 @@ class PairwiseJudge:
     temperature: float = 0.0
     orders: Orders = "both"
     max_tokens: int = 256
+    guide: Guide | None = None
 
     @property
     def annotator(self) -> str:
@@ -66,6 +69,7 @@ class PairwiseJudge:
             "choices": list(CHOICES),
             "structured": self.model.spec.structured,
             **({"max_tokens": self.max_tokens} if self.mode == "reason" else {}),
+            **({"guide": self.guide.specification} if self.guide else {}),
         }
 
     def talk(self, item: Item) -> Talk[list[Row]]:
@@ -109,6 +113,7 @@ class PairwiseJudge:
             second=second,
             reference=item.answer,
             reason=self.mode == "reason",
+            guidance=item.guidance.text if item.guidance else None,
         )
 
     def _make(

@@ -35,10 +35,21 @@ a judgment on several samples or comparisons names the one)."""
 
 
 @dataclass(frozen=True, slots=True)
+class Guidance:
+    """What a judge is told beside an item (`annotators.guidance`): the `text`, its `hash`, and the
+    ids of the pairs of gold in it, the most similar first."""
+
+    text: str
+    hash: str
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """What is judged: a prompt with one response, a pair (smaller id first) or a larger group.
 
-    `answer` is the reference answer; `category` the prompt's.
+    `answer` is the reference answer; `category` the prompt's. `guidance` is for a judge that shows
+    some; what it was stands in the `detail` of each judgment.
     """
 
     prompt_id: str
@@ -47,6 +58,7 @@ class Item:
     contents: tuple[str, ...]
     category: str = ""
     answer: str | None = None
+    guidance: Guidance | None = None
 
     @property
     def target(self) -> str:
@@ -139,6 +151,9 @@ def make_row(
         origin = make_id("calls", [[result.request_id, result.error] for result in results])
     target = item.target if response is None else response
     numbers = results if count_tokens else ()
+    if item.guidance is not None:
+        shown = {"of": item.target, "guidance": item.guidance.hash}
+        detail = {**(detail or {}), **shown, "examples": item.guidance.examples}
     return {
         "judgment_id": make_judgment_id(
             annotator,

@@ -13,6 +13,7 @@ from typing import Any
 
 from annotators.asking import ask_verdict, make_request
 from annotators.deciding import make_decision, read_decision
+from annotators.guidance import Guide
 from annotators.pairwise import Orders, choose_orders
 from annotators.talk import Item, Row, Talk, make_row, name_annotator, together
 from annotators.templates import hash_templates, render_prompt, render_template
@@ -39,6 +40,7 @@ class YesProbJudge:
     orders: Orders = "both"
     reason: bool = False
     max_tokens: int = 256
+    guide: Guide | None = None
 
     @property
     def annotator(self) -> str:
@@ -57,6 +59,7 @@ class YesProbJudge:
             "orders": self.orders,
             "reason": self.reason,
             **({"max_tokens": self.max_tokens} if self.reason else {}),
+            **({"guide": self.guide.specification} if self.guide else {}),
         }
 
     def talk(self, item: Item) -> Talk[list[Row]]:
@@ -102,4 +105,5 @@ class YesProbJudge:
             criteria=self.criteria,
             reference=item.answer,
             reason=self.reason,
+            guidance=item.guidance.text if item.guidance else None,
         )

@@ -19,7 +19,9 @@ class JudgeSpec(Part):
     `reason` of `yes_prob`); `criteria` of `yes_prob`; `meta` of `generative`; `rubric` (a file, for
     every prompt; else those that ship, by category) and `adapt` of `rubric`; `topology`, `budget`
     (comparisons a prompt at most) and `fit` (least squares or Bradley-Terry) of `ranking`; `policy`
-    and `taxonomy` are the files of `policy` and `failures`, which look at one response.
+    and `taxonomy` are the files of `policy` and `failures`, which look at one response. `examples`
+    are the pairs of gold in train that are shown with each pair, at most, the most similar ones, in
+    at most `example_tokens` tokens together.
     `METHODS_OF` says it in full: a key that the method does not know is an error.
     """
 
@@ -43,6 +45,8 @@ class JudgeSpec(Part):
     topology: Literal["adaptive", "anchor", "round_robin", "swiss", "double", "seeded"] = "adaptive"
     budget: Annotated[int, Field(ge=1)] | None = None
     fit: Literal["lsq", "bt"] = "lsq"
+    examples: Annotated[int, Field(ge=1, le=8)] | None = None
+    example_tokens: Annotated[int, Field(ge=64)] = 2048
 
     @model_validator(mode="after")
     def check_settings(self) -> JudgeSpec:
@@ -65,6 +69,9 @@ class JudgeSpec(Part):
             raise ValueError(
                 f"budget is of the topology adaptive; the topology is {self.topology}: leave it out"
             )
+        default = type(self).model_fields["example_tokens"].default
+        if self.example_tokens != default and self.examples is None:
+            raise ValueError("example_tokens is of examples: say how many, or leave it out")
         return self
 
     @model_validator(mode="after")
@@ -80,6 +87,7 @@ class JudgeSpec(Part):
         return self
 
 
+GUIDED = ("pairwise", "yes_prob", "generative")
 METHODS_OF = {
     "template": ("pairwise", "ranking", "yes_prob", "generative"),
     "orders": ("pairwise", "ranking", "yes_prob", "generative", "rubric"),
@@ -96,6 +104,8 @@ METHODS_OF = {
     "topology": ("ranking",),
     "budget": ("ranking",),
     "fit": ("ranking",),
+    "examples": GUIDED,
+    "example_tokens": GUIDED,
 }
 
 

@@ -8,6 +8,7 @@ import polars as pl
 from schemas.row import Row
 
 SPLITS = ("train", "test", "gold-teach", "gold-exam")
+SIDE = {"train": "train", "gold-teach": "train", "test": "test", "gold-exam": "test"}
 
 
 class Decisions(Row):

@@ -36,7 +36,8 @@ class Faults:
     `always_rate` fails each time, `once_rate` the first time; `garbage` answers no JSON;
     `wrong_format` of the conversations get a choice that was not offered; `hang` never answers,
     nor do conversations with `hang_contains`; `break_contains` breaks the connection;
-    `odd_contains` answers JSON of another shape. `judges` is no fault, see above.
+    `odd_contains` answers JSON of another shape. `judges` is no fault, see above; nor is `bodies`,
+    a file to which every request is written, one a line.
     """
 
     delay_ms: float = 0.0
@@ -49,6 +50,7 @@ class Faults:
     judges: bool = False
     wrong_format_rate: float = 0.0
     log: str | None = None
+    bodies: str | None = None
     always_count: int = 0
     wrong_format_contains: str | None = None
     fail_contains: str | None = None
@@ -100,6 +102,7 @@ class _State:
         self.in_flight = 0
         self.max_in_flight = 0
         self.log = open(faults.log, "a") if faults.log else None  # noqa: SIM115
+        self.bodies = open(faults.bodies, "ab") if faults.bodies else None  # noqa: SIM115
 
     async def chat(self, request: web.Request) -> web.Response:
         raw = await request.read()
@@ -108,6 +111,9 @@ class _State:
         if self.log:
             self.log.write(f"{key}\n")
             self.log.flush()
+        if self.bodies:
+            self.bodies.write(raw + b"\n")
+            self.bodies.flush()
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:

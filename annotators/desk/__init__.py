@@ -17,8 +17,9 @@ from annotators.desk.client import (
     name_person,
 )
 from annotators.desk.projects import ensure_project
-from annotators.desk.questions import make_task, read_guideline
+from annotators.desk.questions import make_task
 from annotators.desk.tasks import push_tasks
+from annotators.guidelines import read_guideline
 
 __all__ = [
     "PERSON", "Annotation", "Desk", "DeskGone", "DeskRefused", "DeskUnreachable", "Held",

@@ -11,10 +11,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
-
-import yaml
 
 from annotators.desk.client import DeskRefused
 from annotators.rubrics.rubric import Criterion
@@ -106,8 +103,8 @@ def make_task(
 
     Args:
         responses: in the order shown (of a pair: left, right).
-        guideline: of the prompt's category (`read_guideline`). A line is added to it where a text
-            holds marks that make it look other than it reads.
+        guideline: of the prompt's category (`annotators.guidelines`). A line is added to it where
+            a text holds marks that make it look other than it reads.
 
     Raises:
         DeskRefused: no such question, or one of another number of responses.
@@ -162,19 +159,6 @@ def split_steps(response: str) -> list[str]:
     if len(parts) == 1:
         parts = parts[0].split("\n")
     return [part.strip("\n") for part in parts if part.strip()] or [""]
-
-
-@cache
-def read_guidelines() -> dict[str, str]:
-    """What a good response is, by category; `*` is for any other."""
-    content = yaml.safe_load(find_asset(f"{FOLDER}/guidelines.yaml").read_text("utf-8"))
-    return {category: text.strip() for category, text in content.items()}
-
-
-def read_guideline(category: str) -> str:
-    """The guideline of a category, else the one for every category."""
-    guidelines = read_guidelines()
-    return guidelines.get(category, guidelines["*"])
 
 
 def _warn(*texts: str) -> list[str]:

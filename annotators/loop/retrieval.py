@@ -73,7 +73,8 @@ def find_examples(
     """The gold pairs to show a judge with each pair: up to `most` of other prompts, nearest first.
 
     A pair's own prompt is left out, so that gold is not judged with its own answer before the
-    judge's eyes and its measured accuracy is not flattered.
+    judge's eyes and its measured accuracy is not flattered. `prompts` and `gold_prompts` name the
+    prompts, or the clusters of prompts, where none of the pair's own cluster may be shown.
     """
     own = np.asarray(prompts, dtype=object)
     others = np.asarray(gold_prompts, dtype=object)

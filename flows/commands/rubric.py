@@ -29,8 +29,8 @@ def rubric() -> None:
 @command_options
 @click.option(
     "--gold", default=LAKE_GOLD, show_default=True,
-    help="`lake`: what people, and opinions flagged gold, say there; or a FILE of recorded "
-    "opinions, one JSON object a line.",
+    help="`lake`: what people, and opinions flagged gold, say there of prompts in train; or a FILE "
+    "of recorded opinions, one JSON object a line.",
 )  # fmt: skip
 @click.option(
     "--model", "recipe", required=True,

@@ -25,6 +25,7 @@ from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import Decided, decide_stage, drop_decided, make_scope
 from pipelines.lake.run import Run, StageSummary
 from schemas.ids import make_seed
+from schemas.outcomes import SIDE
 from schemas.recipe import Recipe
 
 STAGE = "split"
@@ -34,7 +35,6 @@ SEMANTIC_SIMILARITY = 0.8
 """From which cosine on prompts say the same: where nearly all rewordings lie above and hardly any
 chain of strangers does (docs/cleaning.md)."""
 Grouping = Callable[[pl.DataFrame], Mapping[str, str]]
-SIDE = {"train": "train", "gold-teach": "train", "test": "test", "gold-exam": "test"}
 
 
 def split_prompts(lake: Lake, run: Run, recipe: Recipe, prompts: pl.DataFrame) -> StageSummary:

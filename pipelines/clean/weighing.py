@@ -3,6 +3,8 @@
 `mix: {weigh: source}` or `category` learns from gold what the labels of each source or category
 are worth (`learned_weights`); `difficulty` and `margin` weigh each pair by itself
 (`difficulty_weights`). Gold pairs themselves count 1 where weights are learned: they taught them.
+Weights are learned from the pairs in train; the exam's gold, and what is held out beside it, have
+no say (`pipelines.lake.teaching`).
 """
 
 from __future__ import annotations
@@ -21,11 +23,12 @@ from pipelines.clean.learned_weights import learn_weights
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import Decided, decide_stage, make_scope
 from pipelines.lake.run import Run, StageSummary
+from pipelines.lake.teaching import on_train
 from pipelines.lake.vectors import embed_cached
 from schemas.recipe import Recipe
 
 STAGE = "weigh"
-RULES = 1
+RULES = 2
 GOLD = "gold"
 LEARNED = ("source", "category")
 
@@ -39,7 +42,8 @@ def weigh_pairs(
     whether they are used, and the accuracy on held-out gold with and without them.
 
     Args:
-        pairs: the mixed pairs: pair_id, chosen_id, rejected_id, tier, margin, source, category.
+        pairs: the mixed pairs: pair_id, chosen_id, rejected_id, tier, margin, source, category,
+            split.
         rollouts: response_id, content.
 
     Raises:
@@ -68,8 +72,8 @@ def weigh_pairs(
 def make_weight_scope(recipe: Recipe, pairs: pl.DataFrame) -> str:
     """The scope of the weights of these pairs."""
     looked_at = pl.format(
-        "{}:{}:{}:{}:{}:{}", "pair_id", "chosen_id", "tier", pl.col("margin").round(9), "source",
-        "category",
+        "{}:{}:{}:{}:{}:{}:{}", "pair_id", "chosen_id", "tier", pl.col("margin").round(9),
+        "source", "category", "split",
     )  # fmt: skip
     config = [recipe.mix.weigh, recipe.seed]
     return make_scope(STAGE, RULES, config, pairs.select(looked_at).to_series())
@@ -101,16 +105,18 @@ def _weigh(
         return weigh_by_difficulty(pairs["category"].to_list(), alike, gaps), None
     chosen, rejected = (embed_cached(lake, run, side) for side in sides)
     differences = (chosen - rejected).astype(np.float64)
-    is_gold = (pairs["tier"] == GOLD).to_numpy()
+    is_gold = pairs["tier"] == GOLD
+    in_train = pairs.select(on_train()).to_series()
+    pool, gold = in_train & ~is_gold, in_train & is_gold
     found = learn_weights(
-        differences[~is_gold],
-        pairs.filter(~pl.Series(is_gold))[by],
-        differences[is_gold],
-        pairs.filter(pl.Series(is_gold))["pair_id"],
+        differences[pool.to_numpy()],
+        pairs.filter(pool)[by],
+        differences[gold.to_numpy()],
+        pairs.filter(gold)["pair_id"],
         seed=recipe.seed,
     )
     learned = pairs[by].replace_strict(found.weights, default=1.0, return_dtype=pl.Float64)
-    weights = np.where(is_gold, 1.0, learned.to_numpy())
+    weights = np.where(is_gold.to_numpy(), 1.0, learned.to_numpy())
     told = {
         "by": by, "used": found.used, "domains": found.table.to_dicts(),
         "accuracy": found.accuracy, "equal_accuracy": found.equal_accuracy,

@@ -6,10 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from annotators.attributes import KINDS, AttributeWriter
-from annotators.templates import load_template
-from engines.assets import find_asset
-from engines.models import resolve_model
+from pipelines.label.judges import load_writer
 from pipelines.label.judging import make_pair_items
 from pipelines.label.talking import hold_talks
 from pipelines.lake.catalogue import Lake
@@ -17,21 +14,6 @@ from pipelines.lake.run import Run, StageSummary
 from schemas.recipe import Recipe
 
 STAGE = "attributes"
-
-
-def load_writer(recipe: Recipe, base: Path | None) -> AttributeWriter | None:
-    """Who writes the attributes of a recipe, if it wants them.
-
-    Raises:
-        engines.assets.AssetMissing, annotators.templates.TemplateBroken
-    """
-    spec = recipe.attributes
-    if spec is None:
-        return None
-    file = find_asset(spec.template, base)
-    shows = ("prompt", "first", "second")
-    template = load_template(file, shows, reference=None, kinds=KINDS)
-    return AttributeWriter(resolve_model(recipe.models[spec.model]), template, spec.max_tokens)
 
 
 def describe_pairs(

@@ -6,36 +6,28 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from annotators.gold import select_gold, settle_gold
 from annotators.rubrics.evolve import GoldPair
 from annotators.rubrics.gold import collect_gold
 from annotators.rubrics.rubric import EVERY
 from annotators.talk import Item, Judge, Row
-from pipelines.label.people.counting import keep_counted
+from pipelines.label.gold import find_teach_gold
 from pipelines.label.talking import hear_judge
 from pipelines.lake.catalogue import Lake
-from pipelines.lake.editions import drop_superseded
 from pipelines.lake.run import Run
 
 STAGE = "evolve"
 
 
 def find_gold(lake: Lake, categories: Sequence[str]) -> list[GoldPair]:
-    """The pairs of these categories (`*`: of any) that have gold (`annotators.gold`). Of somebody's
-    revisions the latest counts, of a pool's editions the newest."""
-    said = lake.query(
-        "FROM judgments WHERE criterion IS NULL AND response_b IS NOT NULL "
-        "AND (kind = 'human' OR gold)"
-    )
-    pools = lake.query("SELECT DISTINCT source FROM imports")["source"].to_list()
-    gold = settle_gold(select_gold(keep_counted(drop_superseded(lake, said, pools))))
+    """The pairs of these categories (`*`: of any) that have gold which may teach (see
+    `pipelines.label.gold.find_teach_gold`)."""
     found = lake.query(
         "SELECT g.prompt_id, g.response_a, g.response_b, g.p_a, p.messages, p.category, "
         "p.answer, a.content AS content_a, b.content AS content_b FROM gold g "
         "JOIN prompts p USING (prompt_id) JOIN responses a ON a.response_id = g.response_a "
         "JOIN responses b ON b.response_id = g.response_b "
         "ORDER BY g.response_a, g.response_b",
-        gold=gold,
+        gold=find_teach_gold(lake),
     )
     if EVERY not in categories:
         found = found.filter(pl.col("category").is_in(list(categories)))

@@ -10,6 +10,7 @@ import polars as pl
 
 from annotators.ranking.judge import GroupRanker
 from annotators.talk import Item, make_items
+from pipelines.label.guiding import guide_items
 from pipelines.label.judges import load_judges
 from pipelines.label.talking import hold_talks
 from pipelines.lake.catalogue import Lake
@@ -73,6 +74,7 @@ def judge_pairs(
     summaries = []
     for judge in load_judges(recipe, base):
         asked = groups if isinstance(judge, GroupRanker) else items
+        asked = guide_items(lake, run, STAGE, judge, asked)
         summary = hold_talks(lake, run, stage=STAGE, judge=judge, items=asked, limit=limit)
         summaries.append(summary)
         if limit is not None:

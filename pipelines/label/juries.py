@@ -13,6 +13,9 @@ re-implementation). Ties are a class of their own.
 What a recorder vouches for, and what our own people say, is gold here (`annotators.gold`): it
 decides its pair, or (with `dawid_skene`) what our people say is one more voice that learns from the
 others. What nobody but an imported pool says stays a candidate, whatever the jury makes of it.
+
+Gold of the exam (`pipelines.lake.teaching`) labels its own pairs and weighs nobody: where `pairs`
+has the column `split`, no label of a pair in train depends on what people or recorders say in test.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from pipelines.label.policies import (
     collect_verifier,
     measure_entropy,
 )
+from pipelines.lake.teaching import on_test
 
 CONSENSUS = "consensus"
 # a judge of ours can still be asked in the other order; what a pool records stays as it is
@@ -49,9 +53,16 @@ def dawid_skene(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) 
     how much people are needed.
     """
     opinions = _collect(pairs, judgments)
+    exam = _find_exam(pairs)
     gold = opinions.filter(pl.col("voice") == GOLD)
-    votes = _make_votes(opinions.filter(pl.col("voice") != GOLD))
-    found = fit_consensus(votes, _settle(gold)).items
+    heard = opinions.filter(pl.col("voice") != GOLD)
+    people = (pl.col("voice") == HUMAN) & pl.col("pair_id").is_in(exam)
+    taught = _settle(_leave_exam(gold, exam))
+    found = fit_consensus(_make_votes(heard.filter(~people)), taught).items
+    if len(heard.filter(people)):  # they speak on their own pairs, and weigh no voice elsewhere
+        whole = fit_consensus(_make_votes(heard), taught).items
+        examined = pl.col("item").is_in(exam)
+        found = pl.concat([found.filter(~examined), whole.filter(examined)])
     return _conclude(pairs, opinions, found, threshold, gold)
 
 
@@ -60,7 +71,8 @@ def gold_first(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) -
     and Skene over all others decides the rest."""
     opinions = _collect(pairs, judgments)
     gold = _take_gold(opinions)
-    found = fit_consensus(_make_votes(_leave_gold(opinions)), _settle(gold)).items
+    taught = _settle(_leave_exam(gold, _find_exam(pairs)))
+    found = fit_consensus(_make_votes(_leave_gold(opinions)), taught).items
     return _conclude(pairs, opinions, found, threshold, gold)
 
 
@@ -71,7 +83,8 @@ def weighted_vote(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float
     opinions = _collect(pairs, judgments)
     gold = _take_gold(opinions)
     votes = _make_votes(_leave_gold(opinions))
-    found = vote_weighted(votes, measure_accuracies(votes, _settle(gold)))
+    taught = _settle(_leave_exam(gold, _find_exam(pairs)))
+    found = vote_weighted(votes, measure_accuracies(votes, taught))
     return _conclude(pairs, opinions, found, threshold, gold)
 
 
@@ -157,6 +170,15 @@ def _take_gold(opinions: pl.DataFrame) -> pl.DataFrame:
 
 def _leave_gold(opinions: pl.DataFrame) -> pl.DataFrame:
     return opinions.filter(~pl.col("voice").is_in([GOLD, HUMAN]))
+
+
+def _find_exam(pairs: pl.DataFrame) -> list[str]:
+    """The pairs whose gold is the exam's."""
+    return pairs.filter(on_test())["pair_id"].to_list() if "split" in pairs.columns else []
+
+
+def _leave_exam(gold: pl.DataFrame, exam: list[str]) -> pl.DataFrame:
+    return gold.filter(~pl.col("pair_id").is_in(exam))
 
 
 def _settle(gold: pl.DataFrame) -> pl.DataFrame:

@@ -11,7 +11,7 @@ from annotators.talk import Judge
 from annotators.verifiers import VERIFIERS, VERSION_MARK
 from annotators.votes import average_opinions
 from pipelines.label.juries import JURIES
-from pipelines.label.latest import keep_rankings_of
+from pipelines.label.latest import keep_last_guided, keep_rankings_of
 from pipelines.label.people.counting import find_discarded, keep_counted
 from pipelines.label.people.tastes import PARTED, Tastes, heed_tastes
 from pipelines.label.policies import POLICIES
@@ -21,6 +21,7 @@ from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import Decided, decide_stage, make_scope
 from pipelines.lake.editions import drop_superseded
 from pipelines.lake.run import Run, StageSummary
+from pipelines.lake.teaching import read_splits
 from schemas.errors import AssayError
 from schemas.recipe import Recipe
 
@@ -77,7 +78,7 @@ def find_judgments(
         .otherwise(pl.lit(True)),
     )
     return (
-        keep_rankings_of(pairs, keep_counted(speak_of_standing(ours, same)))
+        keep_rankings_of(pairs, keep_last_guided(keep_counted(speak_of_standing(ours, same))))
         .with_columns(
             one_order=pl.col("annotator").is_in(one_order),
             model=pl.col("annotator").replace_strict(models, default=None, return_dtype=pl.String),
@@ -106,7 +107,13 @@ def apply_policy(
     judgments = find_judgments(lake, recipe, judges, pairs, variants)
     if recipe.label.calibration:
         judgments = calibrate(lake, judgments, recipe.label.calibration)
-    labels = {**POLICIES, **JURIES}[recipe.label.policy](pairs, judgments, recipe.label.threshold)
+    split = pairs.join(
+        read_splits(lake, pairs).select("prompt_id", "split"),
+        on="prompt_id",
+        how="left",
+        maintain_order="left",
+    )
+    labels = {**POLICIES, **JURIES}[recipe.label.policy](split, judgments, recipe.label.threshold)
     labels = heed_tastes(discard(labels, find_discarded(lake)), tastes, recipe)
     labelled, a_wins = pl.col("status") == "labelled", pl.col("p_a") > 0.5
     return (
@@ -159,8 +166,8 @@ def calibrate(lake: Lake, judgments: pl.DataFrame, method: str) -> pl.DataFrame:
     if bare:
         raise NotCalibrated(
             f"label.calibration is {method}, and {bare[0]} has no fit on gold: measure it with "
-            f"`assay reliability` ({LEAST_TO_CALIBRATE} pairs of gold are needed), or leave "
-            "label.calibration out"
+            f"`assay reliability` ({LEAST_TO_CALIBRATE} pairs of gold in train are needed, and a "
+            "prompt gets its split by `assay dedup RECIPE`), or leave label.calibration out"
         )
     who = ["annotator", "response_a", "response_b"]
     means = average_opinions(judgments.filter(overall), who)

@@ -4,7 +4,8 @@ A policy looks at opinions and says, for each pair, which response is preferred 
 that people must decide. Changing the policy costs no model call: the opinions stay what they are.
 
 Every policy takes `pairs` (pair_id, prompt_id, response_a, response_b), `judgments` (rows of the
-table: pointwise verdicts of verifiers, pairwise opinions) and the threshold. `judgments` has three
+table: pointwise verdicts of verifiers, pairwise opinions) and the threshold. `pairs` may have the
+`split` of its prompts, which tells juries whose gold is the exam's. `judgments` has three
 columns more: `one_order` is true where the judge is asked in one order only (else its word counts
 when both are there, or order has no meaning); `model` is the model behind a judge of the recipe,
 `name@revision`; `p_raw` is p_a as it was said, where p_a is calibrated. One row a pair comes out:

@@ -3,6 +3,10 @@
 What gold is, `annotators.gold` says. An annotator whose own word is part of gold is measured
 against what the others say, for agreeing with oneself proves nothing.
 
+Gold of the exam is not looked at, nor any word of people or recorders on its prompts; a
+calibration, which labels are read through until somebody measures again, is fitted to gold in train
+alone (`pipelines.lake.teaching`).
+
 What has been revised since does not count: a person's earlier word, an older edition of a pool, a
 ranking of the same prompt before its newest, a call that failed and was made again.
 """
@@ -32,10 +36,12 @@ from annotators.rubrics.policy import tabulate_policies
 from annotators.rubrics.taxonomy import count_failures
 from annotators.signals.compare import compare_scores
 from annotators.votes import PAIR, average_opinions, select_opinions
+from pipelines.label.latest import keep_last_guided
 from pipelines.label.people.counting import keep_counted
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.editions import drop_superseded
 from pipelines.lake.run import Run
+from pipelines.lake.teaching import keep_teaching, leave_exam
 from schemas.errors import AssayError
 
 STAGE = "reliability"
@@ -122,7 +128,10 @@ def measure_annotators(
     )
     pools = lake.query("SELECT DISTINCT source FROM imports")["source"].to_list()
     judgments = keep_counted(drop_superseded(lake, judgments, pools))
-    judgments = count_costs(keep_newest(judgments))
+    judgments = count_costs(keep_newest(keep_last_guided(judgments)))
+    speaks_gold = tell_voice().is_not_null()
+    taught = leave_exam(lake, judgments.filter(speaks_gold))
+    judgments = pl.concat([judgments.filter(~speaks_gold), taught])
     judgments = pl.concat([judgments, compare_scores(judgments, select_opinions(judgments))])
     categories = lake.query(f"SELECT prompt_id, category FROM prompts AT (VERSION => {at})")
     lengths = lake.query(
@@ -145,7 +154,7 @@ def measure_annotators(
         errors=correlate_judges(machines, gold),
         gold=gold,
         sources=sources,
-        calibrations=_calibrate(machines, gold),
+        calibrations=_calibrate(keep_teaching(lake, machines), gold),
         plans=make_plans(machines, gold) if len(gold) else [],
         rankings=count_groups(judgments),
         cycles=list_cycles(judgments),

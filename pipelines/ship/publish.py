@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.label.describing import load_writer
+from pipelines.label.judges import load_writer
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run, StageSummary
 from pipelines.make.growing import make_growing_calls

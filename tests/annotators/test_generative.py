@@ -331,7 +331,7 @@ def test_half_a_character_goes_into_no_row() -> None:
 
 def test_a_server_that_cannot_constrain_is_asked_for_words() -> None:
     template = load_template(find_asset("judges/generative.jinja"), ("prompt", "responses"),
-                             count=2, structured=True, reference=None)  # fmt: skip
+                             count=2, structured=True, reference=None, guidance=None)  # fmt: skip
     loose = replace(MODEL, spec=SPEC.model_copy(update={"structured": False}))
     strict, free = GenerativeJudge(MODEL, template), GenerativeJudge(loose, template)
     asked = hold(strict, ITEM, score_by(len))[1]
@@ -346,7 +346,7 @@ def test_the_shipped_templates_show_what_there_is_and_share_their_beginning() ->
     shows = ("prompt", "responses")
     known: dict[str, Any] = {"reference": None}
     template = load_template(find_asset("judges/generative.jinja"), shows, **known, count=2,
-                             structured=True)  # fmt: skip
+                             structured=True, guidance=None)  # fmt: skip
     meta = load_template(find_asset("judges/generative_meta.jinja"),
                          (*shows, "critique", "scores"), **known)  # fmt: skip
     judge = GenerativeJudge(MODEL, template, meta=MetaFilter(meta))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from annotators.attributes import KINDS, AttributeWriter
 from annotators.generative import GenerativeJudge, MetaFilter
+from annotators.guidance import make_example, make_guidance
 from annotators.pairwise import PairwiseJudge
 from annotators.ranking.judge import GroupRanker
 from annotators.talk import Item, Judge, Row, judge_items
@@ -20,6 +22,7 @@ from engines.assets import find_asset
 from engines.chat import Endpoint
 from engines.models import ResolvedModel
 from tests.annotators.judging import make_item
+from tests.annotators.test_guidance import GUIDE
 
 PAIRS = [
     make_item("Paris is the capital of France.", "It is Lyon.",
@@ -31,7 +34,14 @@ GROUPS = [
 
 
 def load(name: str, *shows: str, **others: Any) -> str:
-    return load_template(find_asset(f"judges/{name}.jinja"), shows, reference=None, **others)
+    others |= {"reference": None, "guidance": None}
+    return load_template(find_asset(f"judges/{name}.jinja"), shows, **others)
+
+
+def guide(item: Item) -> Item:
+    """With another pair of gold to learn from."""
+    example = make_example(make_item("4.", "5.", prompt="What is 2 + 2?"), 1.0, None)
+    return replace(item, guidance=make_guidance(GUIDE, item, None, [example]))
 
 
 def make_judges(model: ResolvedModel) -> dict[str, Judge]:
@@ -42,6 +52,7 @@ def make_judges(model: ResolvedModel) -> dict[str, Judge]:
     attributes = load("attributes", "prompt", "first", "second", kinds=KINDS)
     return {
         "pairwise, choice": PairwiseJudge(model, pairwise),
+        "pairwise, guided": PairwiseJudge(model, pairwise, guide=GUIDE),
         "pairwise, vote": PairwiseJudge(model, pairwise, mode="vote", k=2, temperature=0.7),
         "pairwise, reason": PairwiseJudge(model, pairwise, mode="reason", max_tokens=48),
         "yes_prob": YesProbJudge(model, yes_prob),
@@ -62,6 +73,8 @@ def test_every_method_judges_on_the_embedded_model(
     judges = make_judges(model)
 
     def find_items(judge: Judge) -> list[Item]:
+        if judge is judges["pairwise, guided"]:
+            return [guide(item) for item in PAIRS]
         return GROUPS if isinstance(judge, GroupRanker) else PAIRS
 
     async def judge_all() -> list[list[Row]]:  # side by side: the server makes one batch of them
@@ -83,9 +96,9 @@ def test_every_method_judges_on_the_embedded_model(
         pairs = [row for row in rows if row.get("response_b") and row["valid"]]
         assert all(0 <= row["p_a"] <= 1 for row in pairs)
         assert tokens_in > 0 and tokens_out > 0
-    for name in ("pairwise, choice", "yes_prob"):  # log probabilities came back
+    for name in ("pairwise, choice", "pairwise, guided", "yes_prob"):  # log probabilities came back
         assert all(0 < row["p_a"] < 1 for row in judged[name])
-    for name in ("pairwise, choice", "pairwise, vote", "pairwise, reason", "yes_prob", "ranking"):
+    for name in set(share) - {"generative", "attributes"}:
         assert share[name] == 1.0  # the verdict is constrained to a word
     assert share["generative"] >= 0.5
     ranked = [row for row in judged["ranking"] if row["response_b"] is None]

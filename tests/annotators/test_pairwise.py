@@ -145,7 +145,7 @@ def test_what_is_judged_is_material_and_no_instruction() -> None:
 def test_the_reference_answer_is_shown_where_there_is_one() -> None:
     text = load_template(
         find_asset("judges/pairwise.jinja"), ("prompt", "first", "second"), reference=None,
-        reason=False,
+        reason=False, guidance=None,
     )  # fmt: skip
     judge = make_judge(text)
     with_it = hold(judge, make_item("one", "two", answer="forty-two"), lambda _: "A")[1]

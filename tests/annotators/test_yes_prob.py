@@ -119,7 +119,7 @@ def test_a_server_that_cannot_constrain_is_only_asked() -> None:
 def test_the_shipped_template_shows_what_there_is_and_shares_its_beginning() -> None:
     template = load_template(
         find_asset("judges/yes_prob.jinja"), ("prompt", "candidate", "opponent"),
-        criteria=None, reference=None, reason=False,
+        criteria=None, reference=None, reason=False, guidance=None,
     )  # fmt: skip
     item = make_item("one", "two", answer="forty-two")
     plain = hold(make_judge(template), ITEM, lambda _: "Yes")[1]

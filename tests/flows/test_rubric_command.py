@@ -126,8 +126,13 @@ def test_gold_of_a_lake_is_used_and_its_answers_are_paid_for_once(
              "response_b": item.response_ids[1], "p_a": pair.p_a, "tie": pair.p_a == 0.5,
              "sample_index": 0}
         )  # fmt: skip
+    splits = [
+        {"prompt_id": row["prompt_id"], "cluster_id": row["prompt_id"], "split": "train"}
+        for row in prompts
+    ]
     with open_lake(folder / "lake") as lake:
-        rows = {"prompts": prompts, "responses": responses, "judgments": judgments}
+        rows = {"prompts": prompts, "responses": responses, "judgments": judgments,
+                "splits": splits}  # fmt: skip
         lake.append(rows, run=new_run(), stage="test")
     first = evolve("--lake", "lake", "--json", "--rounds", "1")
     said = json.loads(first.stdout)

@@ -10,6 +10,8 @@ What is known of a question, and when an answer to it is right:
     first_wrong_step  gold on the response, released by an earlier batch or recorded; the same step
     spans             the same gold; the same characters by half (`annotators.people.spans`), or
                       none where there are none
+
+Nothing of prompts in test is hidden gold: who is believed must not follow from the exam's answers.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from pipelines.label.people.counting import PEOPLE
 from pipelines.label.people.targets import FEWEST, MOST
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.editions import drop_superseded
+from pipelines.lake.teaching import leave_exam
 from schemas.ids import make_id, make_pair_id, make_seed
 
 SURE = 0.9  # of the likelier side: a truth that people are held to must be one
@@ -61,7 +64,7 @@ def find_known(lake: Lake, question: str) -> list[Row]:
     if question == "ranking":
         return _find_groups(_find_pairs(lake))
     rows = lake.query(ON_RESPONSES, [CRITERIA[question], question == "correctness"])
-    said = _drop_superseded(lake, rows).sort("response_a", "judgment_id")
+    said = _take_counted(lake, rows).sort("response_a", "judgment_id")
     by_response: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in said.iter_rows(named=True):
         by_response[row["prompt_id"], row["response_a"]].append(row)
@@ -125,7 +128,7 @@ def read_truth(truth: str, item: str, question: str) -> str | None:
 
 
 def _find_pairs(lake: Lake) -> list[Row]:
-    gold = select_gold(_drop_superseded(lake, lake.query(ON_PAIRS))).filter(voice=GOLD)
+    gold = select_gold(_take_counted(lake, lake.query(ON_PAIRS))).filter(voice=GOLD)
     sides = (
         gold.group_by("prompt_id", "response_a", "response_b")
         .agg(
@@ -187,6 +190,6 @@ def _agree(said: list[Any], question: str) -> Any:
     return first if all(other == first for other in others) else None
 
 
-def _drop_superseded(lake: Lake, rows: pl.DataFrame) -> pl.DataFrame:
+def _take_counted(lake: Lake, rows: pl.DataFrame) -> pl.DataFrame:
     pools = lake.query("SELECT DISTINCT source FROM imports")["source"].to_list()
-    return drop_superseded(lake, rows, pools)
+    return leave_exam(lake, drop_superseded(lake, rows, pools))

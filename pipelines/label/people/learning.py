@@ -8,7 +8,8 @@ What it then says of the fold's pairs is held against their gold, and so is a re
 its labels of the other folds. So every point of the curve is measured on the same pairs, and none
 on what it was taught.
 
-The policy sees the pairs of gold alone, and all judges that spoke of them, uncalibrated.
+The policy sees the pairs of gold alone, and all judges that spoke of them, uncalibrated. The exam's
+gold (`pipelines.lake.teaching`) is left out: what the curve shows is to say where people are asked.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ from annotators.probe import call_winners, fit_probe
 from annotators.verifiers import VERIFIERS, VERSION_MARK
 from engines.embedder import embed_texts
 from pipelines.label.juries import JURIES
+from pipelines.label.latest import keep_last_guided
 from pipelines.label.people.counting import PEOPLE, keep_counted
 from pipelines.label.people.ledger import list_spent, time_gold
 from pipelines.label.policies import POLICIES
 from pipelines.label.reliability import clean_numbers
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.editions import drop_superseded
+from pipelines.lake.teaching import leave_exam
 from schemas.ids import make_pair_id, make_seed
 
 LEAST_GOLD = 50  # at fewer, the interval of an accuracy spans a quarter of the scale
@@ -105,7 +108,7 @@ def _find_gold(lake: Lake) -> pl.DataFrame:
         "AND criterion IS NULL AND response_b IS NOT NULL GROUP BY ALL ORDER BY ALL"
     )
     sided = said.filter((pl.col("low") > 0.5) | (pl.col("high") < 0.5)).join(timed, on=SIDES)
-    rows = sided.select(
+    rows = leave_exam(lake, sided).select(
         pl.struct("prompt_id", *SIDES)
         .map_elements(lambda row: make_pair_id(*row.values()), return_dtype=pl.String)
         .alias("pair_id"),
@@ -138,7 +141,8 @@ def _find_said(lake: Lake, gold: pl.DataFrame) -> pl.DataFrame:
     stale = pl.col("annotator").str.starts_with(VERIFIERS) & ~pl.col("annotator").str.ends_with(
         VERSION_MARK
     )
-    return keep_counted(drop_superseded(lake, rows.filter(~stale), pools)).with_columns(
+    counted = keep_counted(drop_superseded(lake, rows.filter(~stale), pools))
+    return keep_last_guided(counted).with_columns(
         one_order=pl.col("annotator").is_in(orders),
         model=pl.lit(None, pl.String),
         p_raw="p_a",

@@ -42,19 +42,20 @@ def fit_people(
     """
     spec = recipe.review.prototypes or PrototypeSpec()
     fit_id = name_fit(recipe, spec, voices)
+    taught = voices.filter(~pl.col("exam"))
 
     def compute() -> Decided:
-        wanted = pl.concat([voices.select(PAIR), pairs.select(PAIR)]).unique()
+        wanted = pl.concat([taught.select(PAIR), pairs.select(PAIR)]).unique()
         texts = list_texts(lake, wanted)
         made = embed_missing(lake, run, STAGE, [*texts["text_a"], *texts["text_b"]])
         fit = read_fit(lake, fit_id)
         rows = []
-        if fit is None and len(voices):
-            run.tell(f"{len(voices)} opinions of {voices['annotator'].n_unique()} people: fitting")
-            fit = _make_fit(lake, fit_id, voices, spec, recipe.seed)
+        if fit is None and len(taught):
+            run.tell(f"{len(taught)} opinions of {taught['annotator'].n_unique()} people: fitting")
+            fit = _make_fit(lake, fit_id, taught, spec, recipe.seed)
             rows.append(write_fit(fit))
         people = fit.people if fit else {}
-        extra: dict[str, Any] = {"embedded": made, "opinions": len(voices), "people": people}
+        extra: dict[str, Any] = {"embedded": made, "opinions": len(taught), "people": people}
         return Decided([], tables={"lake_meta": rows} if rows else {}, extra=extra)
 
     return decide_stage(

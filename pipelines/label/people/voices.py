@@ -13,6 +13,7 @@ from pipelines.label.people.counting import PEOPLE, keep_counted
 from pipelines.label.people.resolving import find_answers
 from pipelines.lake.catalogue import Lake, PastLake
 from pipelines.lake.editions import drop_superseded
+from pipelines.lake.teaching import on_test, read_splits
 
 PAIR = ["prompt_id", "response_a", "response_b"]
 SAID = """
@@ -33,7 +34,8 @@ ORDER BY prompt_id, response_a, response_b
 
 
 def find_voices(lake: Lake | PastLake, pools: list[str]) -> pl.DataFrame:
-    """annotator, prompt_id, response_a, response_b, p_a: a row a person and pair.
+    """annotator, prompt_id, response_a, response_b, p_a, exam: a row a person and pair. What is
+    said of prompts in test (`exam`) is heard on those very pairs, and nothing is fitted to it.
 
     Args:
         pools: the imported pools whose people count.
@@ -54,12 +56,14 @@ def find_voices(lake: Lake | PastLake, pools: list[str]) -> pl.DataFrame:
         pl.col("valid"), pl.col("p_a").is_not_null(), pl.col("criterion").is_null()
     ).join(vouched, on="batch", how="semi")
     columns = ["annotator", *PAIR, "p_a"]
-    return (
+    found = (
         pl.concat([alone.select(columns), valid.select(columns)])
         .group_by(columns[:-1])
         .agg(pl.col("p_a").mean())
         .sort(columns[:-1])
     )
+    exam = read_splits(lake, found).filter(on_test())["prompt_id"]
+    return found.with_columns(exam=pl.col("prompt_id").is_in(exam.to_list()))
 
 
 def list_texts(lake: Lake | PastLake, pairs: pl.DataFrame) -> pl.DataFrame:

@@ -23,8 +23,9 @@ from annotators.desk.annotations import (
 from annotators.desk.answers import NO_ANSWER, NOT_OFFERED
 from annotators.desk.client import DeskGone, ask, connect_desk, name_person, speak_to
 from annotators.desk.projects import ensure_project
-from annotators.desk.questions import make_task, read_guideline
+from annotators.desk.questions import make_task
 from annotators.desk.tasks import push_tasks
+from annotators.guidelines import read_guideline
 from engines.services import Service
 from tests.annotators.desk.test_desk_answers import JSON, TASKS, choose
 

@@ -17,8 +17,9 @@ import pytest
 from annotators.desk.annotations import Annotation, pull_annotations
 from annotators.desk.client import Desk, ask, connect_desk, list_tasks, name_person, speak_to
 from annotators.desk.projects import ensure_project
-from annotators.desk.questions import QUESTIONS, make_task, read_guideline, split_steps
+from annotators.desk.questions import QUESTIONS, make_task, split_steps
 from annotators.desk.tasks import push_tasks
+from annotators.guidelines import read_guideline
 from annotators.rubrics.rubric import Criterion, choose_rubric, load_rubrics
 from engines.services import Service
 from tests.annotators.desk.browser import (

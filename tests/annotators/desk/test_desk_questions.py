@@ -17,12 +17,11 @@ from annotators.desk.questions import (
     QUESTIONS,
     SHARED_KEYS,
     make_task,
-    read_guideline,
-    read_guidelines,
     render_config,
     seal_task,
     split_steps,
 )
+from annotators.guidelines import read_guideline, read_guidelines
 from annotators.rubrics.rubric import Criterion, load_rubrics
 from engines.assets import find_asset
 

@@ -35,7 +35,8 @@ def make_pairs(pool: int, gold: int) -> tuple[pl.DataFrame, pl.DataFrame]:
         rows.append((f"pair{i}", chosen, rejected, tier, (i % 5) / 5, source, "advice"))
     names = ("pair_id", "chosen_id", "rejected_id", "tier", "margin", "source", "category")
     responses = pl.DataFrame(contents, schema=["response_id", "content"], orient="row")
-    return pl.DataFrame(rows, schema=list(names), orient="row"), responses
+    pairs = pl.DataFrame(rows, schema=list(names), orient="row")
+    return pairs.with_columns(split=pl.lit("train")), responses
 
 
 @pytest.mark.slow

@@ -32,6 +32,7 @@ from tests.annotators.judging import MODEL, hold, make_item
 from tests.annotators.ranking.test_ranker import TEMPLATE, judge_by
 from tests.annotators.rubrics.test_taxonomy import SMALL
 from tests.conftest import make_recipe, run_assay
+from tests.pipelines.splitting import put_in, put_in_train
 
 PAIRS = 60
 
@@ -134,6 +135,7 @@ def test_an_empty_lake_says_so(lake: Lake) -> None:
 def test_calibrated_labels_read_the_fit_and_leave_the_row_raw(lake: Lake, tmp_path: Path) -> None:
     """A judge that says 0.9 and is right four times in five is read as 0.8 or so."""
     fill(lake, make_opinions(200), tmp_path)
+    put_in_train(lake)
     record_cards(lake, new_run(), measure_annotators(lake))
     pool = lake.query("SELECT DISTINCT prompt_id, response_a, response_b FROM judgments")
     ids = [make_pair_id(*row) for row in pool.iter_rows()]
@@ -149,6 +151,23 @@ def test_calibrated_labels_read_the_fit_and_leave_the_row_raw(lake: Lake, tmp_pa
     assert sure["probability"].mean() > read["probability"].mean()
     raw = lake.query("SELECT DISTINCT p_a FROM judgments WHERE annotator = 'import:x/fair'")
     assert set(raw["p_a"].round(3)) == {0.1, 0.9}
+
+
+def test_what_no_recipe_has_split_is_measured_with_and_calibrates_nobody(
+    lake: Lake, tmp_path: Path
+) -> None:
+    """Gold in test is not even measured with."""
+    fill(lake, make_opinions(60), tmp_path)
+    unsplit = measure_annotators(lake)
+    assert len(unsplit.gold) == 60 and unsplit.calibrations == {}
+    prompts = lake.query("SELECT prompt_id FROM prompts ORDER BY prompt_id")["prompt_id"]
+    put_in(lake, {key: ("train", "gold-teach")[i % 2] for i, key in enumerate(prompts[:25])})
+    put_in(lake, {key: ("test", "gold-exam")[i % 2] for i, key in enumerate(prompts[25:35])})
+    found = measure_annotators(lake)
+    assert len(found.gold) == 50
+    assert found.calibrations["import:x/fair"]["platt"]["n"] == 2 * 25  # each told both ways
+    cards = {row["annotator"]: row for row in found.cards.iter_rows(named=True)}
+    assert cards["import:x/expert"]["n"] == 50 and cards["import:x/fair"]["n"] == 120
 
 
 def test_a_judge_without_a_fit_is_named(lake: Lake, tmp_path: Path) -> None:

@@ -33,7 +33,9 @@ def lake(tmp_path: Path) -> Any:
             {"response_id": make_response_id(PROMPT, text), "prompt_id": PROMPT, "content": text}
             for text in ("one", "two")
         ]
-        opened.append({"prompts": [prompt], "responses": responses}, run=new_run(), stage="test")
+        split = {"prompt_id": PROMPT, "cluster_id": PROMPT, "split": "train"}
+        rows = {"prompts": [prompt], "responses": responses, "splits": [split]}
+        opened.append(rows, run=new_run(), stage="test")
         yield opened
 
 

@@ -123,6 +123,8 @@ OTHERS: dict[str, dict[str, Any]] = {
     "topology": {"topology": "swiss"},
     "budget": {"budget": 9},
     "fit": {"fit": "bt"},
+    "examples": {"examples": 3},
+    "example_tokens": {"examples": 3, "example_tokens": 99},
 }
 
 
@@ -146,6 +148,8 @@ def test_no_setting_that_a_method_takes_is_ignored(key: str, method: str, tmp_pa
         plain["mode"] = "reason"
     if key == "k":
         plain["temperature"] = 0.7
+    if key == "example_tokens":
+        plain["examples"] = 3
     judges = [load_one(one, tmp_path) for one in (plain, plain | OTHERS[key])]
     assert judges[0].annotator != judges[1].annotator
 

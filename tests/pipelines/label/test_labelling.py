@@ -21,6 +21,7 @@ from pipelines.lake.run import new_run
 from schemas.ids import make_pair_id
 from schemas.recipe import parse_import
 from tests.conftest import make_recipe
+from tests.pipelines.splitting import put_in_train
 
 ENDPOINT = {"url": "http://127.0.0.1:9/v1", "model": "big:7b", "revision": "r1"}
 
@@ -72,6 +73,7 @@ def test_calibrated_judges_are_unanimous_only_where_their_orders_agree(
     file.write_text("\n".join(json.dumps(line) for line in make_tilted(60)))
     source = parse_import(str(file), name="x", layout="judgments", licence="MIT")
     import_pool(lake, new_run(), source)
+    put_in_train(lake)
     record_cards(lake, new_run(), measure_annotators(lake))
     pool = lake.query("SELECT DISTINCT prompt_id, response_a, response_b FROM judgments")
     ids = [make_pair_id(*row) for row in pool.iter_rows()]
