@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from schemas.part import EMBEDDED, Name, Part
 
+Reading = Literal["margin", "soft", "weighted"]
+"""What a reward model takes a label's probability for (see `annotators.label_reading`)."""
+
 
 class JudgeSpec(Part):
     """A judge: a method and a model. `docs/judges.md` says what each method does and costs.
