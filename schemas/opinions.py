@@ -102,6 +102,18 @@ METHODS_OF = {
 }
 
 
+class RewardModelSpec(Part):
+    """A reward model that gives its opinion of every pair it did not learn from.
+
+    It learned from the published `version`, NAME@V: as the `model` that `assay train` made of it,
+    or as a `probe`, which is fitted when it is asked. A model says nothing of the prompts it
+    learned from; what a probe says of a pair comes from one that saw nothing of its prompt.
+    """
+
+    version: Annotated[str, Field(pattern=r"^[^@\s]+@[1-9][0-9]*$")]
+    through: Literal["model", "probe"] = "model"
+
+
 class SignalSpec(Part):
     """A cheap signal: opinions without a judge's prompt. `docs/judges.md` says what each one does.
 

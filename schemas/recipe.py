@@ -23,7 +23,7 @@ from schemas.cleaning import BiasSpec, DecontaminateSpec, QualitySpec
 from schemas.errors import AssayError
 from schemas.ids import make_id
 from schemas.mixing import MixSpec
-from schemas.opinions import JudgeSpec, Reading, SignalSpec
+from schemas.opinions import JudgeSpec, Reading, RewardModelSpec, SignalSpec
 from schemas.part import EMBEDDED, Name, Part, Share
 
 
@@ -273,6 +273,7 @@ class Recipe(Part):
     prompts: PromptSources
     rollouts: list[RolloutSpec] = []
     signals: list[SignalSpec] = []
+    reward_models: list[RewardModelSpec] = []
     attributes: AttributeSpec | None = None
     judges: list[JudgeSpec] = []
     label: LabelSpec = LabelSpec()
