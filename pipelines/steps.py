@@ -37,6 +37,7 @@ from pipelines.make.growing import grow_prompts
 from pipelines.make.rollouts import roll_out
 from pipelines.make.synthesis import synthesise
 from pipelines.recipes import find_stored
+from pipelines.ship.annotating import annotate_pairs
 from pipelines.ship.publish import Published, Unsettled, publish_version
 from pipelines.view import View
 from schemas.recipe import ImportSource, Recipe
@@ -109,6 +110,11 @@ def _judge(work: Work, limit: int | None) -> StageSummary:
     return judge_pairs(
         work.lake, work.run, work.recipe, work.base, view.prompts, view.pairs, view.rollouts, limit
     )
+
+
+def _annotate(work: Work, limit: int | None) -> StageSummary:
+    view = work.look()
+    return annotate_pairs(work.lake, work.run, work.recipe, view.prompts, view.pairs, view.rollouts)
 
 
 def _describe(work: Work, limit: int | None) -> StageSummary:
@@ -204,6 +210,7 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
     "signals": _signal,
     "attributes": _describe,
     "judge": _judge,
+    "annotate": _annotate,
     "prototypes": _fit_people,
     "label": _label,
     "review_queue": lambda w, _: queue_reviews(w.lake, w.run, w.look()),
@@ -235,6 +242,7 @@ FIRST_CHANGED = {
     "signals": "labels",
     "attributes": "labels",
     "judge": "labels",
+    "annotate": "labels",
     "prototypes": "labels",
     "label": "labels",
     "review_queue": "labels",
@@ -266,6 +274,7 @@ def is_wanted(recipe: Recipe, step: str) -> bool:
         "signals": bool(recipe.signals),
         "attributes": recipe.attributes is not None,
         "judge": bool(recipe.judges),
+        "annotate": bool(recipe.reward_models),
         "prototypes": recipe.review.prototypes is not None,
         **dict.fromkeys(DECONTAMINATING, recipe.clean.decontaminate is not None),
         "match": recipe.clean.bias.match_length,

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from schemas.part import EMBEDDED, Name, Part
 
+Reading = Literal["margin", "soft", "weighted"]
+"""What a reward model takes a label's probability for (see `annotators.label_reading`)."""
+
 
 class JudgeSpec(Part):
     """A judge: a method and a model. `docs/judges.md` says what each method does and costs.
@@ -107,6 +110,18 @@ METHODS_OF = {
     "examples": GUIDED,
     "example_tokens": GUIDED,
 }
+
+
+class RewardModelSpec(Part):
+    """A reward model that gives its opinion of every pair it did not learn from.
+
+    It learned from the published `version`, NAME@V: as the `model` that `assay train` made of it,
+    or as a `probe`, which is fitted when it is asked. A model says nothing of the prompts it
+    learned from; what a probe says of a pair comes from one that saw nothing of its prompt.
+    """
+
+    version: Annotated[str, Field(pattern=r"^[^@\s]+@[1-9][0-9]*$")]
+    through: Literal["model", "probe"] = "model"
 
 
 class SignalSpec(Part):

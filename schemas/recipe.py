@@ -23,7 +23,7 @@ from schemas.cleaning import BiasSpec, DecontaminateSpec, QualitySpec
 from schemas.errors import AssayError
 from schemas.ids import make_id
 from schemas.mixing import MixSpec
-from schemas.opinions import JudgeSpec, SignalSpec
+from schemas.opinions import JudgeSpec, Reading, RewardModelSpec, SignalSpec
 from schemas.part import EMBEDDED, Name, Part, Share
 
 
@@ -240,6 +240,9 @@ class TrainSpec(Part):
     """The small reward model. `base` is minilm, embedded, a path or a hub id.
 
     `learning_rate` is per optimiser step; `max_length` is in tokens and longer pairs are dropped.
+    `labels` says what a label's probability is: the `margin` between the rewards, a `soft` label,
+    or a part of the row's weight (`weighted`). `processes` share the `batch_size` pairs of a step
+    (one process a GPU).
     """
 
     base: str = "minilm"
@@ -247,6 +250,17 @@ class TrainSpec(Part):
     batch_size: Annotated[int, Field(ge=1)] = 16
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     max_length: Annotated[int, Field(ge=8)] = 256
+    labels: Reading = "margin"
+    processes: Annotated[int, Field(ge=1)] = 1
+
+    @model_validator(mode="after")
+    def check_processes(self) -> TrainSpec:
+        if self.batch_size % self.processes:
+            raise ValueError(
+                f"{self.processes} processes cannot share the {self.batch_size} pairs of a step: "
+                "make batch_size a multiple of processes"
+            )
+        return self
 
 
 class Recipe(Part):
@@ -259,6 +273,7 @@ class Recipe(Part):
     prompts: PromptSources
     rollouts: list[RolloutSpec] = []
     signals: list[SignalSpec] = []
+    reward_models: list[RewardModelSpec] = []
     attributes: AttributeSpec | None = None
     judges: list[JudgeSpec] = []
     label: LabelSpec = LabelSpec()

@@ -14,8 +14,8 @@ HELP = {
                   "repeats", "verify"),
                  "Sample, clean and verify the responses of RECIPE."),
     "signals": (("signals",), "Compute the signals of RECIPE that the lake lacks."),
-    "judge": (("attributes", "judge"),
-              "Ask the judges of RECIPE about every pair no verifier decides."),
+    "judge": (("attributes", "judge", "annotate"),
+              "Ask the judges and reward models of RECIPE about every pair no verifier decides."),
     "label": (("prototypes", "label", "review_queue"),
                "Apply the label policy of RECIPE; queue the undecided."),
     "dedup": (("dedup", "decontaminate", "split", "quality_prompts"),
@@ -28,12 +28,13 @@ HELP = {
 
 OPTIONAL = (
     "attributes",
+    "annotate",
     "prototypes",
     "decontaminate",
     "decontaminate_responses",
 )  # left out where the recipe has no such part
 # a step of these takes in rows of its own, and not those of the step before it
-MAKERS = ("grow", "judge")
+MAKERS = ("grow", "judge", "annotate")
 ADDED = ("calls", "reused", "remaining", "tokens_in", "tokens_out", "made", "invalid")
 
 

@@ -136,9 +136,10 @@ def _collect(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFrame:
 
 
 def _hear(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFrame:
-    """One row an annotator and pair: pair_id, voice, annotator, model, p_a, orders."""
+    """One row an annotator and pair: pair_id, voice, annotator, model, p_a, orders. A reward model
+    of this lake learned from labels: to count it would be to count those once more."""
     opinions = pl.concat([collect_verifier(pairs, judgments), collect_pairwise(pairs, judgments)])
-    return opinions.filter(pl.col("voice").is_not_null())
+    return opinions.filter(pl.col("voice").is_not_null() & (pl.col("voice") != "reward_model"))
 
 
 def _merge(opinions: pl.DataFrame) -> pl.DataFrame:

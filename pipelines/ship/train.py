@@ -16,20 +16,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from engines.assets import assets_folder
 from engines.embedder import MINILM
 from engines.models import resolve_model
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run
-from pipelines.ship.export import export_version
-from pipelines.ship.publish import Published
+from pipelines.ship.export import SPLIT_OF, export_version
+from pipelines.ship.publish import Published, read_pairs
+from pipelines.ship.train_worker import has_gold_to_choose
 from schemas.errors import AssayError
 from schemas.ids import make_id
 from schemas.part import EMBEDDED
 from schemas.recipe import ModelSpec, TrainSpec
 
 STAGE = "train"
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
+"""2 reads weights and ties, and lets gold choose the epoch. A version without any of them trains
+as it did by 1, and its model keeps its id."""
+NEW_KEYS = ("labels", "processes")  # of 2: no part of an id where they are left as they are
+PATIENCE = 10  # seconds that torchrun has to end its processes
 
 
 class TrainingFailed(AssayError):
@@ -71,6 +78,8 @@ def train_model(
         TrainingFailed: no pair to train on, or the process failed.
     """
     config = _make_config(spec, seed)
+    if _needs_version_2(read_pairs(lake, version), spec):
+        config["training"] = TRAINING_VERSION
     model_id = make_id("model", version.fingerprint, config)
     with lake.lease(f"{STAGE}:{model_id}", run):
         known = find_models(lake, "model_id = ?", [model_id])
@@ -78,7 +87,7 @@ def train_model(
             return replace(known[0], name=version.name, version=version.version)
         target = (folder / model_id).absolute()
         export = export_version(lake, version, target.with_name(f"{model_id}-data"))
-        job = {"data": str(export), "out": str(target), **config}
+        job = {"data": str(export), "out": str(target), **spec.model_dump(mode="json"), **config}
         run.tell(f"training {spec.base} on {version.name}@{version.version}")
         metrics = _run_worker(job, run)
         shutil.rmtree(export)
@@ -127,16 +136,28 @@ def find_models_of(lake: Lake, version: Published) -> list[TrainedModel]:
 
 def _make_config(spec: TrainSpec, seed: int) -> dict[str, Any]:
     """Everything that makes a model beside its data. A checkpoint folder counts by its files."""
-    config = {**spec.model_dump(mode="json"), "seed": seed, "training": TRAINING_VERSION}
+    said = spec.model_dump(mode="json")
+    for key in NEW_KEYS:
+        if said[key] == TrainSpec.model_fields[key].default:
+            del said[key]
+    config = {**said, "seed": seed, "training": 1}
     if spec.base not in (MINILM, EMBEDDED) and Path(spec.base).is_dir():
         config["base_revision"] = resolve_model(ModelSpec(model=spec.base)).revision
     return config
 
 
+def _needs_version_2(pairs: pl.DataFrame, spec: TrainSpec) -> bool:
+    """Whether training as it was before would have made another model of these pairs."""
+    taught = pairs.filter(pl.col("split").replace_strict(SPLIT_OF) == "train")
+    odd = (pl.col("weight") != 1) | (pl.col("probability") == 0.5)
+    chooses = spec.epochs > 1 and has_gold_to_choose(taught["tier"].to_list())
+    return chooses or bool(taught.select(odd.any()).item())
+
+
 def _run_worker(job: dict[str, Any], run: Run) -> dict[str, Any]:
     """Run the trainer; its progress lines are passed on, its last line is the result."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.ship.train_worker", json.dumps(job)],
+        [*_make_launcher(job["processes"]), "pipelines.ship.train_worker", json.dumps(job)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -156,11 +177,28 @@ def _run_worker(job: dict[str, Any], run: Run) -> dict[str, Any]:
                 last.append(line.rstrip())
     finally:
         if process.poll() is None and result is None:
-            process.kill()
+            _end(process)
         process.wait()
     if process.returncode or result is None:
         raise TrainingFailed("\n".join([f"training ended with {process.returncode}:", *last]))
     return result
+
+
+def _make_launcher(processes: int) -> list[str]:
+    """What comes before the worker's module on a command line."""
+    if processes == 1:
+        return [sys.executable, "-m"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return [*torchrun, "--nproc_per_node", str(processes), "-m"]
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Asked to end, torchrun ends its processes; killed, it would leave them."""
+    process.terminate()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _make_environment() -> dict[str, str]:

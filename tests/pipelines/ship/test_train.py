@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.run import new_run
 from pipelines.recipes import find_recipe
-from pipelines.ship import exam
+from pipelines.ship import exam, train_worker
 from pipelines.ship.exam import (
     EXAM,
     ModelGone,
@@ -27,10 +28,17 @@ from pipelines.ship.exam import (
     score_texts,
     take_exam,
 )
-from pipelines.ship.export import export_version
+from pipelines.ship.export import export_version, make_rows
 from pipelines.ship.publish import find_version, publish_version
-from pipelines.ship.train import _make_config, _make_environment, find_models, train_model
-from pipelines.steps import SETTLING_STEPS, open_work, run_step
+from pipelines.ship.train import (
+    _make_config,
+    _make_environment,
+    _needs_version_2,
+    find_models,
+    train_model,
+)
+from pipelines.steps import SETTLING_STEPS, open_work, publish_settled, run_step, settle
+from schemas.mixing import MixSpec
 from schemas.recipe import TrainSpec
 
 
@@ -215,6 +223,39 @@ def test_a_checkpoint_folder_counts_by_its_files(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"another")
     assert _make_config(spec, 1) != before
     assert "base_revision" not in _make_config(TrainSpec(), 1), "the ids of others stay"
+
+
+def test_what_is_new_in_training_changes_no_other_id() -> None:
+    plain = _make_config(TrainSpec(), 1)
+    assert not plain.keys() & {"labels", "processes"}
+    for setting in ({"labels": "soft"}, {"processes": 2}):
+        assert _make_config(TrainSpec(**setting), 1) == plain | setting
+    with pytest.raises(ValueError, match="make batch_size a multiple of processes"):
+        TrainSpec(batch_size=16, processes=3)
+
+
+def test_only_what_trains_otherwise_is_trained_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_worker, "LEAST_GOLD", 2)
+    rows = {"split": ["train", "train", "test"], "probability": [0.9, 1.0, 0.5],
+            "weight": [1.0, 1.0, 2.0], "tier": ["gold", "silver", "gold"]}  # fmt: skip
+    spec = TrainSpec()
+    assert not _needs_version_2(pl.DataFrame(rows), spec), "the test side never counts"
+    for column, value in (("weight", 0.5), ("probability", 0.5), ("tier", "gold")):
+        other = pl.DataFrame(rows | {column: [rows[column][0], value, rows[column][2]]})
+        assert _needs_version_2(other, spec), column
+    gold = pl.DataFrame(rows | {"tier": ["gold"] * 3})
+    assert not _needs_version_2(gold, TrainSpec(epochs=1)), "one epoch leaves nothing to choose"
+
+
+def test_weights_by_margin_are_exported(lake_folder: Path) -> None:
+    recipe, base = find_recipe("tiny")
+    recipe = recipe.model_copy(update={"name": "weighed", "mix": MixSpec(weigh="margin")})
+    with open_work(str(lake_folder), recipe, base) as work:
+        version = publish_settled(work, settle(work))
+        rows = make_rows(work.lake, version)
+    assert len(rows) == 12 and rows["margin"].min() > 0
+    expected = 1 + 0.1 * (1 - np.exp(-0.5 * rows["margin"].to_numpy()))
+    assert rows["weight"].to_numpy() == pytest.approx(expected, abs=1e-8)
 
 
 def test_the_trainer_sees_the_gpus_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
