@@ -165,9 +165,8 @@ def test_a_version_has_no_pair_of_a_contaminated_prompt_or_response(
         ]
         told = explain_pair(work.lake, pair_id)
         assert [row["rule"] for row in told["decisions"]] == ["contaminated_13gram"]
-        assert "decontaminate_responses: drop response by contaminated_13gram: holds" in (
-            render_explanation(told)
-        )
+        words = "contaminated_13gram (13 words in a row of an evaluation prompt): holds"
+        assert f"decontaminate_responses: drop response by {words}" in render_explanation(told)
 
 
 def test_the_words_of_a_set_stay_out_of_the_lake(tmp_path: Path, pool: Path) -> None:
