@@ -217,7 +217,7 @@ def keep_dawid_skene(case: Case) -> Lesson:
 
 
 def keep_loop(case: Case) -> Lesson:
-    """The loop: all pairs as soft labels teach; the most certain `COVERAGE` are kept."""
+    """The loop: all pairs teach, as soft labels; the most certain `COVERAGE` are kept."""
     return lesson_of(case, read_case(case))
 
 
