@@ -29,11 +29,12 @@ from annotators.loop.precision import estimate_precision
 from annotators.loop.stacking import Reading, fit_reading
 from annotators.loop.trust import trust_labels
 from annotators.probe import SPREAD, cross_fit, fold_prompts
+from schemas.ids import make_seed
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 LABEL, GOLD_PROBE, BEST_PROBE = "label", "probe:gold", "probe:best"
-TAUGHT = 40_000  # rows that the best probe learns from at most, evenly spread over the pool
+TAUGHT = 40_000  # rows, about, that the best probe learns from at most; drawn by prompt
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +117,8 @@ def read_pool(
     )
     soft = np.where(known, filled, teacher.predict(opinions))
     step = max(1, int(np.ceil(len(came) / TAUGHT)))
-    taught = known | (np.arange(len(came)) % step == 0)
+    drawn = {name: make_seed("taught", seed, str(name)) % step == 0 for name in set(names)}
+    taught = known | np.array([drawn[name] for name in names], dtype=bool)
     p_gold = expit(
         cross_fit(apart, filled, prompts, spread, weights=known.astype(float), seed=seed)
     )
