@@ -1,13 +1,14 @@
 """One pass of the loop over a pool: from gold, votes, labels and vectors to the probability of each
 label.
 
-1. The gold probe is taught by gold alone, the prompt at hand left out.
-2. Judges and gold probe are read together by the light of gold (`annotators.loop.stacking`).
-3. What they make of the labels says how far to trust labels by their traits
-   (`annotators.loop.trust`).
-4. The best probe is taught by what 2 and 3 make of all pairs, as soft labels, gold as it is, the
-   prompt at hand left out.
-5. All of them are read together, the label being one voice.
+1. Judges are read together by the light of gold (`annotators.loop.stacking`).
+2. What they and gold make of the labels says how far to trust labels by their traits
+   (`annotators.loop.trust`). No reward model has a say in it: its own taste (for length, say) would
+   come back as a trait of right labels.
+3. Label and judges are read together; with gold as it is, this teaches the best probe, as soft
+   labels. The gold probe is taught by gold alone. Neither saw the prompt at hand.
+4. Label, judges and probes are read together: `p`, which decides what is kept, and which teaches a
+   reward model as soft labels or, where it takes none, as the likelier label with weight |2 p - 1|.
 
 Gold decides nothing about a gold pair's own reading but in `p`: `held_out` is what a pair without
 gold would have got, and tells how right the others are (`annotators.loop.precision`).
@@ -27,12 +28,13 @@ from annotators.loop.jury import check_jury
 from annotators.loop.precision import estimate_precision
 from annotators.loop.stacking import Reading, fit_reading
 from annotators.loop.trust import trust_labels
-from annotators.probe import SPREAD, cross_fit
+from annotators.probe import SPREAD, cross_fit, fold_prompts
+from schemas.ids import make_seed
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 LABEL, GOLD_PROBE, BEST_PROBE = "label", "probe:gold", "probe:best"
-TAUGHT = 40_000  # rows that the best probe learns from at most, evenly spread over the pool
+TAUGHT = 40_000  # rows, about, that the best probe learns from at most; drawn by prompt
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +45,10 @@ class PoolReading:
         p: (pairs) the probability that the first response is better; gold's own word where there
             is gold.
         held_out: (pairs) the same without looking at the gold of the pair's prompt.
-        trust: (pairs) the chance that the label a pair came with is right, by its traits alone.
+        trust: (pairs) the chance that the label a pair came with is right, by its traits alone; NaN
+            where it had none.
         p_gold, p_best: (pairs) what the two probes say, uncalibrated, their own prompts left out.
-        jury: the reading of judges and gold probe, without label and best probe.
-        reading: the last one.
+        teacher, reading: what taught the best probe, and what made `p`.
         is_gold, is_sample: (pairs) gold, and the gold that weighed the voices.
     """
 
@@ -55,7 +57,7 @@ class PoolReading:
     trust: Array
     p_gold: Array
     p_best: Array
-    jury: Reading
+    teacher: Reading
     reading: Reading
     is_gold: Bools
     is_sample: Bools
@@ -108,23 +110,18 @@ def read_pool(
         check_jury(votes[weighs], truth[weighs])
     names = np.asarray(prompts, dtype=object)
     filled = np.where(known, truth, 0.5)
+    told = _tell_labels(came, votes, truth, weighs, names, traits, seed)
+    opinions = np.column_stack([told, votes])
+    teacher = fit_reading(
+        [LABEL, *judges], opinions[weighs], truth[weighs], names[weighs].tolist(), seed=seed
+    )
+    soft = np.where(known, filled, teacher.predict(opinions))
+    step = max(1, int(np.ceil(len(came) / TAUGHT)))
+    drawn = {name: make_seed("taught", seed, str(name)) % step == 0 for name in set(names)}
+    taught = known | np.array([drawn[name] for name in names], dtype=bool)
     p_gold = expit(
         cross_fit(apart, filled, prompts, spread, weights=known.astype(float), seed=seed)
     )
-
-    heard = np.column_stack([votes, p_gold])
-    jury = fit_reading(
-        [*judges, GOLD_PROBE], heard[weighs], truth[weighs], names[weighs].tolist(), seed=seed
-    )
-    p_jury = jury.predict(heard)
-    p_jury[weighs] = jury.held_out
-    right = np.where(came > 0.5, p_jury, np.where(came < 0.5, 1 - p_jury, 0.5))
-    trust = trust_labels(traits, right)
-    told = np.where(came > 0.5, trust, np.where(came < 0.5, 1 - trust, np.nan))
-
-    soft = np.where(known, filled, _join(p_jury, told))
-    step = max(1, int(np.ceil(len(came) / TAUGHT)))
-    taught = known | (np.arange(len(came)) % step == 0)
     p_best = expit(cross_fit(apart, soft, prompts, spread, weights=taught.astype(float), seed=seed))
 
     every = np.column_stack([told, votes, p_gold, p_best])
@@ -137,10 +134,10 @@ def read_pool(
     return PoolReading(
         p=np.where(known, filled, held_out),
         held_out=held_out,
-        trust=trust,
+        trust=np.where(came > 0.5, told, 1 - told),
         p_gold=p_gold,
         p_best=p_best,
-        jury=jury,
+        teacher=teacher,
         reading=reading,
         is_gold=known,
         is_sample=weighs,
@@ -175,8 +172,28 @@ def measure_kept(
     )
 
 
-def _join(p: Array, q: Array) -> Array:
-    """Two independent probabilities in one, by adding their log odds; NaN says nothing."""
-    one = np.clip(p, 1e-6, 1 - 1e-6)
-    other = np.clip(np.where(np.isnan(q), 0.5, q), 1e-6, 1 - 1e-6)
-    return expit(np.log(one / (1 - one)) + np.log(other / (1 - other)))
+def _tell_labels(
+    came: Array,
+    votes: Array,
+    truth: Array,
+    weighs: Bools,
+    names: NDArray[np.object_],
+    traits: pl.DataFrame,
+    seed: int,
+) -> Array:
+    """The probability that the first response is better by the label and its traits alone, the gold
+    of the pair's fold left out; NaN where there is no label."""
+    p = np.full(len(came), 0.5)
+    if votes.shape[1]:
+        judges = [str(place) for place in range(votes.shape[1])]
+        jury = fit_reading(judges, votes[weighs], truth[weighs], names[weighs].tolist(), seed=seed)
+        p = jury.predict(votes)
+        p[weighs] = jury.held_out
+    told = np.full(len(came), np.nan)
+    folds = fold_prompts(names.tolist(), seed)
+    for fold in np.unique(folds):
+        seen = np.where(weighs & (folds != fold), truth, p)
+        right = np.where(came > 0.5, seen, np.where(came < 0.5, 1 - seen, 0.5))
+        mine = folds == fold
+        told[mine] = trust_labels(traits, right)[mine]
+    return np.where(came > 0.5, told, np.where(came < 0.5, 1 - told, np.nan))

@@ -2,7 +2,8 @@
 
 alpaca_eval as it stands says "longer" (the longer response wins 85 % of it), and hides everything
 else. Here as many pairs are taken where the shorter one wins, band by band of how unequal the
-lengths are, so that length says nothing. Sides are hashed, so that they say nothing either.
+lengths are, so that length says nothing. Sides are hashed, so that they say nothing either. Only
+the pairs of one of its judges are taken: the other two compare with another model, and contradict.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from benchmarks.loop.surface import measure_surface, scale_surface
 from engines.embedder import embed_texts
 from schemas.ids import hash_text, make_seed
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 BANDS = (0.1, 0.25, 0.5, 0.8, 1.2, 1.8, 3.0)  # of |log of the ratio of lengths|
+JUDGE = "weighted_alpaca_eval_gpt4_turbo"
 SURE = 0.4  # how far from a draw (1.5) the judge of alpaca_eval must be
 CHUNK = 512
 
@@ -31,8 +34,9 @@ CHUNK = 512
 class Pool:
     """Pairs with the truth that the experiment takes for granted.
 
-    `apart` (pairs, d) is the vector of the first response less that of the second, `first` and
-    `second` the characters of each, `truth` whether the first is better.
+    `apart` (pairs, d) is the vector of the first response less that of the second (of meaning, and
+    of what `benchmarks.loop.surface` counts), `first` and `second` the characters of each, `truth`
+    whether the first is better.
     """
 
     name: str
@@ -68,7 +72,7 @@ def read_alpaca(folder: Path, pairs: int) -> pl.DataFrame:
     ).unique(["instruction", "generator"], keep="first", maintain_order=True)  # fmt: skip
     said = (
         pl.read_parquet(folder / "alpaca_eval_preferences.parquet")
-        .filter(pl.col("preference").is_between(1, 2))
+        .filter((pl.col("annotator") == JUDGE) & pl.col("preference").is_between(1, 2))
         .group_by("instruction", "generator_1", "generator_2")
         .agg(pl.col("preference").mean())
         .filter((pl.col("preference") - 1.5).abs() >= SURE)
@@ -121,8 +125,10 @@ def read_hh(folder: Path) -> pl.DataFrame:
 
 def make_pool(name: str, rows: pl.DataFrame, cache: Path) -> Pool:
     """Embed the responses (once: they are kept in `cache`) and lay the sides by hash."""
-    vectors = embed_once([*rows["better"], *rows["worse"]], cache)
-    better, worse = vectors[: len(rows)], vectors[len(rows) :]
+    texts = [*rows["better"], *rows["worse"]]
+    vectors, surface = embed_once(texts, cache), measure_surface(texts)
+    n = len(rows)
+    apart = np.hstack([vectors[:n] - vectors[n:], scale_surface(surface[:n] - surface[n:])])
     sides = [make_seed("side", p, b, w) % 2 == 0 for p, b, w in
              rows.select("prompt", "better", "worse").iter_rows()]  # fmt: skip
     truth = np.array(sides, dtype=bool)
@@ -131,7 +137,7 @@ def make_pool(name: str, rows: pl.DataFrame, cache: Path) -> Pool:
         name=name,
         prompts=rows["prompt"].to_numpy().astype(str),
         categories=rows["category"].fill_null("none").to_numpy().astype(str),
-        apart=np.where(truth[:, None], better - worse, worse - better).astype(np.float64),
+        apart=np.where(truth, 1.0, -1.0)[:, None] * apart,
         first=np.where(truth, *lengths),
         second=np.where(truth, *lengths[::-1]),
         truth=truth,
@@ -146,12 +152,11 @@ def embed_once(texts: Sequence[str], cache: Path) -> NDArray[np.float32]:
         with np.load(cache) as held:
             known = dict(zip(held["keys"].tolist(), held["vectors"], strict=True))
     first = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+    cache.parent.mkdir(parents=True, exist_ok=True)
     for start in range(0, len(first), CHUNK):
         some = list(first)[start : start + CHUNK]
         known.update(zip(some, embed_texts([first[key] for key in some]), strict=True))
         print(f"embedded {start + len(some):,} of {len(first):,}", flush=True)
-    if first:
-        cache.parent.mkdir(parents=True, exist_ok=True)
         new = cache.with_suffix(".new.npz")
         np.savez(new, keys=np.array(list(known)), vectors=np.stack(list(known.values())))
         new.replace(cache)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from annotators.loop.jury import vote_plainly
 from annotators.loop.reading import measure_kept
-from annotators.loop.stacking import measure_errors
+from annotators.loop.stacking import fit_reading, measure_errors
 from annotators.probe import call_winners, fit_probe
 from benchmarks.loop.noise import spoil
 from benchmarks.loop.pools import Pool, split_prompts
@@ -83,7 +83,7 @@ def try_seed(pool: Pool, kind: str, rate: float, seed: int, *, spread: float) ->
         "error_majority_all": float((vote_plainly(case.said) != truth)[others].mean()),
         "phi": float(errors[np.triu_indices(len(errors), 1)].mean()),
         "judge_accuracy": float((case.said == truth[:, None]).mean()),
-        "independent_claims": _claim_independent(case, found.jury, soft),
+        "independent_claims": _claim_independent(case, soft),
         "pairs": float(len(train)),
         "gold": float(case.is_gold.sum()),
     }
@@ -146,11 +146,9 @@ def pair_up(differences: Array) -> tuple[float, float]:
     return float(differences.mean()), float(half)
 
 
-def _claim_independent(case: Case, jury: Any, soft: Lesson) -> float:
+def _claim_independent(case: Case, soft: Lesson) -> float:
     """The precision that the kept labels would be said to have if label and judges were taken to
     err independently: the mean of the summed log odds' probability."""
-    from annotators.loop.stacking import fit_reading
-
     known = case.is_gold
     every = np.column_stack([case.label, case.said])
     names = ["label", *(f"judge {place}" for place in range(case.said.shape[1]))]

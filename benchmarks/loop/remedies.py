@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
@@ -143,15 +144,14 @@ def keep_gold(case: Case) -> Lesson:
 
 def keep_cross_validated(case: Case) -> Lesson:
     """Labels that a probe of the other prompts' labels agrees with."""
-    z = _cross_fit(case, case.label)
-    return _teach(case, case.label, (z > 0) == case.spoiled.label)
+    return _teach(case, case.label, (_read_labels(case) > 0) == case.spoiled.label)
 
 
 def keep_confident(case: Case) -> Lesson:
     """Confident learning (cleanlab): pruned by noise rate, on the same held-out probabilities."""
     from cleanlab.filter import find_label_issues
 
-    p = expit(_cross_fit(case, case.label))
+    p = expit(_read_labels(case))
     issues = find_label_issues(
         case.spoiled.label.astype(int), np.stack([1 - p, p], axis=1), n_jobs=1
     )
@@ -160,17 +160,14 @@ def keep_confident(case: Case) -> Lesson:
 
 def keep_gold_model(case: Case) -> Lesson:
     """Labels that a probe of gold alone agrees with."""
-    z = _cross_fit(case, np.nan_to_num(case.gold, nan=0.5), case.is_gold)
-    return _teach(case, case.label, (z > 0) == case.spoiled.label)
+    return _teach(case, case.label, (_read_gold(case) > 0) == case.spoiled.label)
 
 
 def sort_case(case: Case, flip_policy: str) -> tuple[pl.DataFrame, Lesson]:
     """The paper's second stage: the gold model and jury or best model; the best model is taught by
     gold and the jury's majority of other prompts."""
     jury = vote_plainly(case.said)
-    target = np.where(case.is_gold, np.nan_to_num(case.gold), jury)
-    best = expit(_cross_fit(case, target))
-    gold = expit(_cross_fit(case, np.nan_to_num(case.gold, nan=0.5), case.is_gold))
+    best, gold = expit(_read_jury(case)), expit(_read_gold(case))
     toward = {"p_gold": gold, "p_best": best, "p_jury": jury}
     frame = pl.DataFrame(
         {"pair_id": np.arange(len(jury)).astype(str),
@@ -220,7 +217,7 @@ def keep_dawid_skene(case: Case) -> Lesson:
 
 
 def keep_loop(case: Case) -> Lesson:
-    """The loop: all pairs as soft labels teach; the most certain `COVERAGE` are kept."""
+    """The loop: all pairs teach, as soft labels; the most certain `COVERAGE` are kept."""
     return lesson_of(case, read_case(case))
 
 
@@ -274,7 +271,23 @@ def _teach(case: Case, target: Array, kept: Bools) -> Lesson:
     return Lesson(label, every.astype(float), every, (label > 0.5).astype(float))
 
 
-def _cross_fit(case: Case, target: Array, taught: Bools | None = None) -> Array:
-    weights = None if taught is None else taught.astype(float)
-    prompts = case.pool.prompts.tolist()
-    return cross_fit(case.pool.apart, target, prompts, case.spread, weights=weights, seed=case.seed)
+@lru_cache(maxsize=1)
+def _read_labels(case: Case) -> Array:
+    """Held-out margins of a probe of the labels as they came."""
+    return cross_fit(case.pool.apart, case.label, case.pool.prompts.tolist(), case.spread,
+                     seed=case.seed)  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _read_gold(case: Case) -> Array:
+    """Held-out margins of a probe of gold alone."""
+    return cross_fit(case.pool.apart, np.nan_to_num(case.gold), case.pool.prompts.tolist(),
+                     case.spread, weights=case.is_gold.astype(float), seed=case.seed)  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _read_jury(case: Case) -> Array:
+    """Held-out margins of a probe of the judges' majority, gold as it is."""
+    target = np.where(case.is_gold, np.nan_to_num(case.gold), vote_plainly(case.said))
+    return cross_fit(case.pool.apart, target, case.pool.prompts.tolist(), case.spread,
+                     seed=case.seed)  # fmt: skip
