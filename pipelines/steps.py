@@ -25,7 +25,8 @@ from pipelines.clean.splits import split_prompts
 from pipelines.clean.weighing import weigh_pairs
 from pipelines.label.describing import describe_pairs
 from pipelines.label.judging import judge_pairs
-from pipelines.label.labelling import label_pairs
+from pipelines.label.labelling import LOOP, label_pairs
+from pipelines.label.loop.recycling import recycle_pairs
 from pipelines.label.people.prototyping import fit_people
 from pipelines.label.people.queueing import queue_reviews
 from pipelines.label.signalling import run_signals
@@ -163,9 +164,15 @@ def _fit_people(work: Work, limit: int | None) -> StageSummary:
     return fit_people(work.lake, work.run, work.recipe, view.voices, view.pairs)
 
 
+def _recycle(work: Work, limit: int | None) -> StageSummary:
+    if not is_wanted(work.recipe, "recycle"):
+        return StageSummary("recycle", rows_in=0, kept=0)
+    return recycle_pairs(work.lake, work.run, work.recipe, work.look().evidence)
+
+
 def _label(work: Work, limit: int | None) -> StageSummary:
     view = work.look()
-    return label_pairs(work.lake, work.run, work.recipe, view.labels, view.tastes)
+    return label_pairs(work.lake, work.run, work.recipe, view.labels, view.tastes, view.read)
 
 
 def _filter(work: Work, limit: int | None) -> StageSummary:
@@ -212,6 +219,7 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
     "judge": _judge,
     "annotate": _annotate,
     "prototypes": _fit_people,
+    "recycle": _recycle,
     "label": _label,
     "review_queue": lambda w, _: queue_reviews(w.lake, w.run, w.look()),
     "filter": _filter,
@@ -244,6 +252,7 @@ FIRST_CHANGED = {
     "judge": "labels",
     "annotate": "labels",
     "prototypes": "labels",
+    "recycle": "labels",
     "label": "labels",
     "review_queue": "labels",
     "filter": "unrepeated",
@@ -256,8 +265,8 @@ SETTLING_TRIES = 3
 CALL_STEPS = ("grow", "rollouts", "signals", "attributes", "judge")
 SETTLING_STEPS = (
     "dedup", "decontaminate", "split", "quality_prompts", "filter_responses",
-    "decontaminate_responses", "quality_responses", "repeats", "verify", "prototypes", "label",
-    "review_queue", "filter", "quality_pairs", "mix", "match", "weigh",
+    "decontaminate_responses", "quality_responses", "repeats", "verify", "prototypes", "recycle",
+    "label", "review_queue", "filter", "quality_pairs", "mix", "match", "weigh",
 )  # fmt: skip
 """What follows from the recipe and the lake as it is: no new prompt, no model call."""
 DECONTAMINATING = ("decontaminate", "decontaminate_responses")
@@ -276,6 +285,7 @@ def is_wanted(recipe: Recipe, step: str) -> bool:
         "judge": bool(recipe.judges),
         "annotate": bool(recipe.reward_models),
         "prototypes": recipe.review.prototypes is not None,
+        "recycle": recipe.label.policy == LOOP,
         **dict.fromkeys(DECONTAMINATING, recipe.clean.decontaminate is not None),
         "match": recipe.clean.bias.match_length,
         "weigh": recipe.mix.weigh is not None,

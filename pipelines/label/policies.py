@@ -34,7 +34,7 @@ from collections.abc import Callable
 import polars as pl
 
 from annotators.gold import OF_POOL as PEOPLE_OF_POOL
-from annotators.gold import tell_voice
+from annotators.gold import select_gold, tell_voice
 
 Policy = Callable[[pl.DataFrame, pl.DataFrame, float], pl.DataFrame]
 
@@ -85,11 +85,27 @@ def imported(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) -> 
     return _decide(pairs, judgments, threshold, ("gold", "human", *of_pool, "llm"))
 
 
+def gold_loop(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) -> pl.DataFrame:
+    """What is settled before a pool is read by the light of gold: recorded gold and people's word
+    (of a pool's people where nobody else's is there), else a verifier's. The other pairs are as the
+    reading has them (`pipelines.label.loop.outcomes`), and wait until there is one."""
+    voices = select_gold(judgments)["voice"].unique()
+    if PEOPLE_OF_POOL not in voices.to_list():
+        return _decide(pairs, judgments, threshold, ("gold", "human", "verifier"))
+    found = _decide(pairs, judgments, threshold, (PEOPLE_OF_POOL, "verifier"))
+    by_people = pl.col("decided_by") == "import"
+    return found.with_columns(
+        tier=pl.when(by_people).then(pl.lit("gold")).otherwise("tier"),
+        decided_by=pl.when(by_people).then(pl.lit("human")).otherwise("decided_by"),
+    )
+
+
 POLICIES: dict[str, Policy] = {
     "verifier_first": verifier_first,
     "human_first": human_first,
     "judge_only": judge_only,
     "imported": imported,
+    "gold_loop": gold_loop,
 }
 
 
