@@ -16,7 +16,6 @@ from schemas.recipe import Recipe, parse_recipe
 from tests.pipelines.label.people.planted_lake import embed_numbers
 
 DIMENSIONS = 6
-__all__ = ["embed_numbers"]
 
 
 @dataclass(frozen=True)
