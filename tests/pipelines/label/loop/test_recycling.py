@@ -14,6 +14,7 @@ import pytest
 
 from annotators.loop.jury import JuryNoBetterThanChance
 from annotators.loop.stacking import TooLittleGold
+from pipelines.label.loop.auditing import measure_flips
 from pipelines.label.loop.evidence import TEACHES
 from pipelines.label.loop.recycling import NoGold
 from pipelines.lake.importing import import_pool
@@ -144,11 +145,45 @@ def test_exam_gold_decides_its_own_label_and_nothing_else(tmp_path: Path) -> Non
 def test_versions_freeze_it_and_publishing_again_changes_nothing(
     ground: tuple[Work, PlantedPool],
 ) -> None:
-    work, _ = ground
+    work, pool = ground
     stages = settle(work)
     version = publish_settled(work, stages)
     assert version.metrics["tiers"].keys() == {"gold", "silver"}
+    loop = version.metrics["loop"]
+    truth = find_truth(work, pool)
+    labels = work.look().labels.join(truth, on="pair_id").filter(pl.col("tier") == "silver")
+    right = ((labels["p_a"] > 0.5) == labels["truth"]).mean()
+    every, *by_category = loop["precision"]
+    assert every["low"] < right < every["high"] and every["n"] == len(labels)
+    assert [row["category"] for row in by_category] == ["chat", "code"]
+    assert loop["exam"][0]["n"] > 15 and loop["exam"][0]["low"] < right
+    assert loop["flips"]["asked"] >= 1 and loop["flips"]["right"] is None
     assert not publish_settled(work, settle(work)).new
+
+
+def test_people_say_how_often_a_flip_was_right(ground: tuple[Work, PlantedPool]) -> None:
+    """Whoever answers the audit of a flip makes gold of it, and the flip is counted as right or
+    wrong."""
+    work, pool = ground
+    reviews = work.lake.query("SELECT * FROM reviews WHERE reason = 'flip_audit'")
+    truth = dict(find_truth(work, pool).select("pair_id", "truth").iter_rows())
+    rows, right = [], 0
+    for row in reviews.iter_rows(named=True):
+        better = truth[row["pair_id"]]
+        right += (json.loads(row["why"])["flipped_to"] == "a") == better
+        rows.append(
+            {"judgment_id": row["review_id"], "annotator": "people:batch", "kind": "human",
+             "prompt_id": row["prompt_id"], "response_a": row["response_a"],
+             "response_b": row["response_b"], "p_a": float(better), "tie": False, "valid": True,
+             "sample_index": 0, "gold": True}
+        )  # fmt: skip
+    work.lake.append({"judgments": rows}, run=work.run, stage="test")
+    found = measure_flips(work.lake)
+    assert found["asked"] == found["answered"] == len(rows)
+    assert found["right"] == right / len(rows)
+    settle(work)
+    labels = work.look().labels.filter(pl.col("pair_id").is_in(reviews["pair_id"].implode()))
+    assert set(labels["tier"]) == {"gold"}
 
 
 @pytest.mark.parametrize(("gold", "error", "says"), [
