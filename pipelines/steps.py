@@ -26,6 +26,7 @@ from pipelines.clean.weighing import weigh_pairs
 from pipelines.label.describing import describe_pairs
 from pipelines.label.judging import judge_pairs
 from pipelines.label.labelling import LOOP, label_pairs
+from pipelines.label.loop.iterating import run_loop
 from pipelines.label.loop.recycling import recycle_pairs
 from pipelines.label.people.prototyping import fit_people
 from pipelines.label.people.queueing import queue_reviews
@@ -108,6 +109,8 @@ def _roll_out(work: Work, limit: int | None) -> StageSummary:
 
 def _judge(work: Work, limit: int | None) -> StageSummary:
     view = work.look()
+    if work.recipe.loop:
+        return run_loop(work.lake, work.run, view, limit)
     return judge_pairs(
         work.lake, work.run, work.recipe, work.base, view.prompts, view.pairs, view.rollouts, limit
     )
@@ -281,8 +284,8 @@ def is_wanted(recipe: Recipe, step: str) -> bool:
         "synthesise": bool(prompts.verifiable or prompts.arithmetic),
         "grow": prompts.open is not None,
         "signals": bool(recipe.signals),
-        "attributes": recipe.attributes is not None,
-        "judge": bool(recipe.judges),
+        "attributes": recipe.attributes is not None and recipe.loop is None,  # the loop has its own
+        "judge": bool(recipe.judges) or (recipe.loop is not None and recipe.loop.minutes > 0),
         "annotate": bool(recipe.reward_models),
         "prototypes": recipe.review.prototypes is not None,
         "recycle": recipe.label.policy == LOOP,

@@ -38,10 +38,10 @@ POLICY_TEXT = {
     "unanimous": "people's word and recorded gold on the pairs that have it; on the others what "
     "every judge says in both orders and every sample and nobody else denies, where their averaged "
     "probability reached the threshold",
-    "gold_loop": "people's word and recorded gold on the pairs that have it, and a verifier's where "
-    "there is one; on the others the label that the pair came with, as all voices together read it "
-    "by the light of that gold (judges, reward models and two small models of it, weighed by how "
-    "they err together): kept, turned round, or left out",
+    "gold_loop": "people's word and recorded gold on the pairs that have it, and a verifier's "
+    "where there is one; on the others the label that the pair came with, as all voices together "
+    "read it by the light of that gold (judges, reward models and two small models of it, weighed "
+    "by how they err together): kept, turned round, or left out",
 }
 ORDERS_TEXT = {
     "both": "both orders",

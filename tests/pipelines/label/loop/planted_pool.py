@@ -4,6 +4,7 @@ gold on some of it; as recorded opinions, with vectors that are what the texts s
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import pytest
 from numpy.typing import NDArray
 
 from schemas.recipe import Recipe, parse_recipe
-from tests.pipelines.label.people.planted_lake import embed_numbers
 
 DIMENSIONS = 6
 
@@ -51,20 +51,23 @@ def write_pool(
     gold: int = 120,
     categories: tuple[str, ...] = ("code", "chat"),
     first: int = 0,
+    worths: bool = False,
 ) -> Path:
     """The pool as recorded opinions, gold on its first `gold` pairs. `first` numbers the prompts,
-    so that two pools share none."""
+    so that two pools share none. With `worths` the responses say what they are worth as the first
+    judge has it (see `tests.stub_judge`), and no judge has said anything yet."""
     lines: list[dict[str, Any]] = []
     for at in range(len(pool.truth)):
+        one, two = (6, 4) if worths and pool.said[at, 0] > 0.5 else (4, 6)
         common = {
             "prompt": f"{name_prompt(first + at)}?",
             "category": categories[at % len(categories)],
-            "response_a": _write(pool.apart[at]),
-            "response_b": " ".join(["0"] * DIMENSIONS),
+            "response_a": (f"worth {one}\n" if worths else "") + _write(pool.apart[at]),
+            "response_b": (f"worth {two}\n" if worths else "") + " ".join(["0"] * DIMENSIONS),
         }
         lines.append({**common, "annotator": "crowd", "kind": "import",
                       "p_a": float(pool.label[at])})  # fmt: skip
-        for place, p in enumerate(pool.said[at]):
+        for place, p in enumerate([] if worths else pool.said[at]):
             lines.append({**common, "annotator": f"judge-{place}", "kind": "llm", "p_a": float(p)})
         if at < gold:
             lines.append({**common, "annotator": "experts", "kind": "human", "gold": True,
@@ -94,7 +97,19 @@ def make_pool_recipe(file: Path, **changes: Any) -> Recipe:
 
 def use_numbers(patch: pytest.MonkeyPatch) -> None:
     """Let vectors be what the texts say."""
-    patch.setattr("pipelines.lake.vectors.embed_texts", embed_numbers)
+    patch.setattr("pipelines.lake.vectors.embed_texts", embed_planted)
+
+
+def embed_planted(texts: Sequence[str], model: str, **_: Any) -> NDArray[np.float32]:
+    """The numbers in the last line of each text; of a text without, a direction of its own."""
+    rows = []
+    for text in texts:
+        try:
+            rows.append([float(word) for word in text.splitlines()[-1].split()])
+        except ValueError:
+            row = np.random.default_rng(list(text.encode()[-40:])).normal(size=DIMENSIONS)
+            rows.append(list(row / np.linalg.norm(row)))
+    return np.array(rows, dtype=np.float32)
 
 
 def _write(x: NDArray[np.float64]) -> str:
