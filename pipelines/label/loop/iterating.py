@@ -27,9 +27,11 @@ from pipelines.label.judging import judge_pairs
 from pipelines.label.labelling import find_judgments
 from pipelines.label.loop.evidence import Evidence, gather_evidence
 from pipelines.label.loop.plans import (
+    FIRST_GOLD,
     State,
     choose_gold,
     choose_people,
+    choose_random,
     choose_rejudged,
     choose_retrieved,
     list_untouched,
@@ -223,16 +225,36 @@ def _plan(loop: Loop, rows: list[Row], kind: str) -> None:
 
 
 def _check_enough(loop: Loop, evidence: Evidence) -> None:
+    """See that there is gold to begin with; where people may be asked, ask them for it."""
     for line in evidence.notices:
         loop.run.tell(line)
-    check_gold(loop.recipe, evidence)
     known = int((~np.isnan(evidence.truth)).sum())
-    if known < LEAST_GOLD:
+    if known >= LEAST_GOLD:
+        return
+    if _count_asked(loop) == 0:
+        reviews = choose_random(loop.lake, loop.recipe, evidence)
+        if reviews:
+            loop.lake.append({"reviews": reviews}, run=loop.run, stage="loop", message="first gold")
+    open_ = _count_asked(loop)
+    if open_:
         raise TooLittleGold(
             f"{loop.recipe.name}: {known} gold pairs teach, and weighing judges takes "
-            f"{LEAST_GOLD}: have people label {LEAST_GOLD - known} more, drawn at random, or "
-            "import them. Nothing was spent"
+            f"{LEAST_GOLD}. {open_} pairs drawn at random wait for people: send them (assay review "
+            "push), pull and release the answers, and run the same command again. No call was made"
         )
+    check_gold(loop.recipe, evidence)
+    raise TooLittleGold(
+        f"{loop.recipe.name}: {known} gold pairs teach, and weighing judges takes {LEAST_GOLD}: "
+        f"have people label {LEAST_GOLD - known} more, drawn at random, or import them (with "
+        "minutes under loop they are asked). No call was made"
+    )
+
+
+def _count_asked(loop: Loop) -> int:
+    """How many of the pairs drawn for a first gold people have still to settle."""
+    found = loop.lake.query("SELECT DISTINCT pair_id FROM reviews WHERE reason = ?", [FIRST_GOLD])
+    mine = set(loop.view.pairs["pair_id"])
+    return count_open(loop.lake, [key for key in found["pair_id"] if key in mine])
 
 
 def _list_gold(evidence: Evidence) -> set[str]:

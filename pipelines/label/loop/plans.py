@@ -27,8 +27,11 @@ from schemas.recipe import Recipe
 
 MOST_GOLD = 500  # pairs on which a jury is measured; more would tell little more
 PERSON = 0.9  # how often a person is right, before anybody has measured it
-REASON = "gold_loop"
-REVIEW = ("review_id", "pair_id", "prompt_id", "response_a", "response_b", "responses", "left")
+LOOP, FIRST_GOLD = "gold_loop", "first_gold"  # why a review was queued
+FIRST_WORTH = 1.0
+REVIEW = (
+    "review_id", "pair_id", "prompt_id", "response_a", "response_b", "responses", "left", "reason",
+)  # fmt: skip
 Array = NDArray[np.float64]
 
 TEXTS = f"""
@@ -154,47 +157,62 @@ def choose_rejudged(state: State, taken: set[str], threshold: float) -> list[str
 def choose_people(lake: Lake, recipe: Recipe, state: State) -> list[dict[str, Any]]:
     """Rows of `reviews` for the pairs on which people's minutes are expected to put most labels
     right (see `annotators.loop.spending`), within `loop.minutes`."""
+    frame = state.pairs.with_columns(z=pl.Series(state.found.log_odds)).filter(
+        pl.col("split").is_in(TEACHES) & pl.col("truth").is_null()
+    )
+    return _ask(lake, recipe, frame, LOOP)
+
+
+def choose_random(lake: Lake, recipe: Recipe, evidence: Evidence) -> list[dict[str, Any]]:
+    """Rows of `reviews` for pairs drawn by hash, within `loop.minutes`, where there is no gold to
+    choose by: of both sides of the split, so that some of it is for the exam."""
+    ids = evidence.pairs.filter(pl.col("truth").is_null())["pair_id"].to_list()
+    drawn = sorted(ids, key=lambda key: (make_seed("first gold", recipe.seed, key), key))
+    order = pl.DataFrame({"pair_id": drawn}, schema={"pair_id": pl.String})
+    frame = order.join(evidence.pairs, on="pair_id", maintain_order="left")
+    return _ask(lake, recipe, frame.with_columns(z=pl.lit(0.0)), FIRST_GOLD)
+
+
+def _ask(lake: Lake, recipe: Recipe, pairs: pl.DataFrame, reason: str) -> list[dict[str, Any]]:
+    """Rows of `reviews` for those of `pairs` (with z, the log odds of their labels) that are not
+    there yet: what fills `loop.minutes` best, the first of equals."""
     minutes = recipe.loop.minutes if recipe.loop else 0.0
-    known = lake.query("SELECT DISTINCT review_id FROM reviews")["review_id"]
-    frame = state.pairs.with_columns(
-        z=pl.Series(state.found.log_odds), reason=pl.lit(REASON)
-    ).filter(pl.col("split").is_in(TEACHES) & pl.col("truth").is_null())
-    targets = {row["pair_id"]: row for row in list_targets(frame, "preference")}
-    old = set(known)
-    open_ = frame.filter(
-        ~pl.col("pair_id").is_in(
-            pl.Series(
-                [key for key, row in targets.items() if row["review_id"] in old], dtype=pl.String
-            ).implode()
-        )
-    )
-    if open_.is_empty() or minutes <= 0:
+    known = set(lake.query("SELECT DISTINCT review_id FROM reviews")["review_id"])
+    told = list_targets(pairs.with_columns(reason=pl.lit(reason)), "preference")
+    targets = [
+        {**row, "z": z} for row, z in zip(told, pairs["z"], strict=True)
+        if row["review_id"] not in known
+    ]  # fmt: skip
+    if not targets or minutes <= 0:
         return []
-    asked = open_.select(
-        "prompt_id",
-        question=pl.lit("preference"),
-        responses=pl.concat_list("response_a", "response_b"),
+    asked = pl.DataFrame(
+        {
+            "prompt_id": [row["prompt_id"] for row in targets],
+            "question": "preference",
+            "responses": [[row["response_a"], row["response_b"]] for row in targets],
+        }
     )
-    seconds = expect_seconds(lake, asked).to_numpy()
-    cost = np.maximum(seconds * recipe.review.overlap / 60, 1e-6)
-    people = Source("people", float(np.log(PERSON / (1 - PERSON))), minutes)
-    chosen = spend(open_["z"].to_numpy(), (people,), {"people": cost})
-    rows = []
-    for place, gain in chosen.select("place", "gain").iter_rows():
-        row = targets[open_["pair_id"][place]]
-        rows.append(
-            {
-                **{name: row[name] for name in REVIEW},
-                "status": "queued",
-                "question": "preference",
-                "role": "work",
-                "reason": REASON,
-                "gain": gain,
-                "why": json.dumps({"worth": gain, "coverage": 1.0}, sort_keys=True),
-                "expected_seconds": float(seconds[place]),
-            }
-        )
-    return rows
+    seconds = expect_seconds(lake, asked).to_list()
+    cost = [max(one * recipe.review.overlap / 60, 1e-6) for one in seconds]
+    if reason == FIRST_GOLD:  # a sample is no sample that leaves out what takes long
+        places = int((np.cumsum(cost) <= minutes).sum())
+        chosen = [(place, FIRST_WORTH) for place in range(places)]
+    else:
+        people = Source("people", float(np.log(PERSON / (1 - PERSON))), minutes)
+        spent = spend([row["z"] for row in targets], (people,), {"people": cost})
+        chosen = list(spent.select("place", "gain").iter_rows())
+    return [
+        {
+            **{name: targets[place][name] for name in REVIEW},
+            "status": "queued",
+            "question": "preference",
+            "role": "work",
+            "gain": gain,
+            "why": json.dumps({"worth": gain}, sort_keys=True),
+            "expected_seconds": seconds[place],
+        }
+        for place, gain in chosen
+    ]
 
 
 def _embed(lake: Lake, run: Run, pairs: pl.DataFrame) -> tuple[list[str], NDArray[np.float32]]:

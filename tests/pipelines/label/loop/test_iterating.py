@@ -184,6 +184,18 @@ def test_nothing_is_spent_on_too_little_gold_or_a_jury_worse_than_chance(
         assert stub.stats()["requests"] == asked + 2 * len(list_rows(work)[0]["pair_ids"])
 
 
+def test_with_minutes_and_no_gold_people_are_asked_for_the_first(
+    tmp_path: Path, stub: Stub
+) -> None:
+    recipe = make_loop_recipe(tmp_path, stub.url, gold=0, loop={"minutes": 20})
+    with open_loop(tmp_path, recipe) as work:
+        for _ in range(2):  # a second run asks for no more than the minutes hold
+            with pytest.raises(TooLittleGold, match="drawn at random wait for people"):
+                run_step(work, "judge")
+        reviews = work.lake.query("SELECT * FROM reviews WHERE reason = 'first_gold'")
+        assert 20 < len(reviews) < 70 and reviews["expected_seconds"].sum() <= 20 * 60
+
+
 def make_row(kind: str, pool: str = "p", ended: str | None = None, a: float = 0.6) -> Any:
     return {"kind": kind, "pool": pool, "ended": ended, "accuracy": a}
 
