@@ -233,8 +233,8 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
 }
 FRAMES = (
     "pool", "distinct", "uncontaminated", "assigned", "prompts", "all_rollouts", "whole_rollouts",
-    "clear_rollouts", "usable_rollouts", "rollouts", "variants", "pairs", "labels", "labelled",
-    "unrepeated", "clean", "mixable", "mixed", "matched", "weighted",
+    "clear_rollouts", "usable_rollouts", "rollouts", "variants", "pairs", "evidence", "read",
+    "labels", "labelled", "unrepeated", "clean", "mixable", "mixed", "matched", "weighted",
 )  # fmt: skip
 FIRST_CHANGED = {
     "import": "pool",
@@ -250,12 +250,12 @@ FIRST_CHANGED = {
     "quality_responses": "usable_rollouts",
     "repeats": "rollouts",
     "verify": "pairs",
-    "signals": "labels",
-    "attributes": "labels",
-    "judge": "labels",
-    "annotate": "labels",
+    "signals": "evidence",
+    "attributes": "evidence",
+    "judge": "evidence",
+    "annotate": "evidence",
     "prototypes": "labels",
-    "recycle": "labels",
+    "recycle": "read",
     "label": "labels",
     "review_queue": "labels",
     "filter": "unrepeated",

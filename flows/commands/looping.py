@@ -37,6 +37,8 @@ def loop(recipe: str, lake: str, as_json: bool, retry_failed: bool) -> None:
     console = Console()
     run = new_run(parsed, retry_failed=retry_failed, tell=console.tell, progress=console.progress)
     with open_work(lake, parsed, base, run) as work:
+        if is_wanted(parsed, "import"):
+            run_step(work, "import")
         settle(work, until="verify")
         try:
             summaries = [run_step(work, name) for name in STEPS if is_wanted(parsed, name)]

@@ -16,7 +16,7 @@ from pipelines.label.latest import keep_last_guided, keep_rankings_of
 from pipelines.label.loop.outcomes import PoolRead, find_decisions, read_labels
 from pipelines.label.people.counting import find_discarded, keep_counted
 from pipelines.label.people.tastes import PARTED, Tastes, heed_tastes
-from pipelines.label.policies import POLICIES
+from pipelines.label.policies import POLICIES, gold_loop
 from pipelines.label.reliability import LEAST_TO_CALIBRATE, read_cards
 from pipelines.label.variants import VARIANTS, speak_of_standing
 from pipelines.lake.catalogue import Lake
@@ -118,7 +118,8 @@ def apply_policy(
         how="left",
         maintain_order="left",
     )
-    labels = {**POLICIES, **JURIES}[recipe.label.policy](split, judgments, recipe.label.threshold)
+    policies = {**POLICIES, **JURIES, LOOP: gold_loop}
+    labels = policies[recipe.label.policy](split, judgments, recipe.label.threshold)
     if read is not None:
         labels = read_labels(labels, read)
     labels = heed_tastes(discard(labels, find_discarded(lake)), tastes, recipe)

@@ -88,7 +88,8 @@ def imported(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) -> 
 def gold_loop(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) -> pl.DataFrame:
     """What is settled before a pool is read by the light of gold: recorded gold and people's word
     (of a pool's people where nobody else's is there), else a verifier's. The other pairs are as the
-    reading has them (`pipelines.label.loop.outcomes`), and wait until there is one."""
+    reading has them (`pipelines.label.loop.outcomes`), and wait until there is one. By itself it is
+    no policy that one would label by, so it stands in no list of them."""
     voices = select_gold(judgments)["voice"].unique()
     if PEOPLE_OF_POOL not in voices.to_list():
         return _decide(pairs, judgments, threshold, ("gold", "human", "verifier"))
@@ -105,7 +106,6 @@ POLICIES: dict[str, Policy] = {
     "human_first": human_first,
     "judge_only": judge_only,
     "imported": imported,
-    "gold_loop": gold_loop,
 }
 
 

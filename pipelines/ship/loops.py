@@ -21,9 +21,21 @@ def describe_loop(loop: Mapping[str, Any] | None) -> str:
         _tabulate(loop["precision"], loop["exam"]),
         loop["unknown"] or "",
         describe_flips(loop["flips"]),
+        *((loop["reading"] or {}).get("jury") or {}).get("sentences", []),
         *(loop["reading"] or {}).get("notices", []),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def tell_loop(loop: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The same for the report: each row of `precision` with the `check` on exam gold, and
+    `said_of_flips`;
+    None for a version of another policy."""
+    if not loop:
+        return None
+    checks = {row["category"]: row for row in loop["exam"]}
+    rows = [{**row, "check": checks.get(row["category"])} for row in loop["precision"]]
+    return {**loop, "precision": rows, "said_of_flips": describe_flips(loop["flips"])}
 
 
 def describe_flips(flips: Mapping[str, Any]) -> str:

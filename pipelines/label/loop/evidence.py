@@ -5,9 +5,9 @@ Gold is what `annotators.gold` says. Of it the pairs of the train side teach; th
 are the exam, and nothing here ever looks at what they say: to the loop they are pairs like others.
 
 Voices are, each by its annotator: the recipe's judges (in both orders, where order matters),
-verdicts and scores that came with a pool from machines, signals and other reward models; and the
-people of a pool, taken together, where the gold is somebody else's. A voice is heard that spoke on
-`LEAST_HEARD` gold pairs at least, for who says nothing there cannot be weighed.
+verdicts and scores that came with a pool from machines, signals and other reward models. A voice is
+heard that spoke on `LEAST_HEARD` gold pairs at least, for who says nothing there cannot be weighed.
+The label is a pool's, or that of its people where the gold is somebody else's.
 """
 
 from __future__ import annotations
@@ -97,8 +97,10 @@ def gather_evidence(
     opinions = collect_pairwise(placed, pl.concat([judgments, scored]))
     gold, torn = _find_gold(judgments, placed)
     known = placed.join(gold, on=PAIR, how="left", maintain_order="left")
-    known = _add_label(known, opinions.filter(pl.col("voice") == LABEL), contents)
-    heard, unheard = _hear(opinions, known, of_pool=bool(gold["of_pool"].any()))
+    givers = [LABEL] if gold["of_pool"].any() else [LABEL, OF_POOL]
+    labels = opinions.filter(pl.col("voice").is_in(givers))
+    known = _add_label(known, labels, contents)
+    heard, unheard = _hear(opinions, known)
     names = tuple(heard["annotator"].unique().sort())
     said = known.select("pair_id").join(
         heard.pivot("annotator", index="pair_id", values="p_a").select("pair_id", *names)
@@ -109,12 +111,11 @@ def gather_evidence(
         maintain_order="left",
     )
     matrix = said.select(names).to_numpy().astype(np.float64) if names else np.zeros((len(said), 0))
-    labels = opinions.filter(pl.col("voice") == LABEL).select("pair_id", "annotator", "p_a")
     return Evidence(
         known.drop("of_pool"),
         names,
         matrix,
-        pl.concat([heard, labels]).sort("pair_id", "annotator"),
+        pl.concat([heard, labels.select(heard.columns)]).sort("pair_id", "annotator"),
         tuple(_notice(known, torn, unheard, names, matrix)),
     )
 
@@ -164,18 +165,11 @@ def _add_label(pairs: pl.DataFrame, labels: pl.DataFrame, contents: pl.DataFrame
     )
 
 
-def _hear(
-    opinions: pl.DataFrame, pairs: pl.DataFrame, *, of_pool: bool
-) -> tuple[pl.DataFrame, list[str]]:
+def _hear(opinions: pl.DataFrame, pairs: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     """pair_id, annotator, p_a of the voices that spoke on gold often enough; and who did not."""
     one_order = (pl.col("voice") == "llm") & (pl.col("orders") < 2)
     machines = opinions.filter(pl.col("voice").is_in(MACHINES) & ~one_order)
-    people = opinions.filter((pl.col("voice") == OF_POOL) & (not of_pool)).with_columns(
-        annotator=pl.lit("people of ") + pl.col("annotator").str.split("/").list.first()
-    )
-    spoken = (
-        pl.concat([machines, people]).group_by("pair_id", "annotator").agg(pl.col("p_a").mean())
-    )
+    spoken = machines.group_by("pair_id", "annotator").agg(pl.col("p_a").mean())
     gold = pairs.filter(pl.col("truth").is_not_null() & pl.col("sample")).select("pair_id")
     counts = spoken.join(gold, on="pair_id").group_by("annotator").len()
     often = counts.filter(pl.col("len") >= LEAST_HEARD)["annotator"]

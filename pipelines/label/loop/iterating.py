@@ -43,6 +43,7 @@ from pipelines.label.loop.progress import (
     Row,
     count_cost,
     find_iterations,
+    list_iterations,
     name_loop,
     write_iteration,
 )
@@ -94,8 +95,9 @@ class Loop:
 def run_loop(lake: Lake, run: Run, view: View, limit: int | None = None) -> StageSummary:
     """Go on with the loop as far as it can be gone now, or as `limit` calls reach.
 
-    `extra["iterations"]` holds its iterations (see `pipelines.label.loop.progress`), `waiting` how
-    many pairs it waits for people to answer.
+    `extra["iterations"]` holds its iterations (see
+    `pipelines.label.loop.progress.list_iterations`), `waiting` how many pairs it waits for people
+    to answer.
 
     Raises:
         NoGold, TooLittleGold: before anything is asked, with how much is needed.
@@ -131,11 +133,7 @@ def run_loop(lake: Lake, run: Run, view: View, limit: int | None = None) -> Stag
                     break
                 _finish(loop, rows, last)
     summary = add_summaries(STAGE, parts)
-    told = [
-        {name: value for name, value in row.items() if name not in ("pair_ids", "asked")}
-        | {"pairs": len(row["pair_ids"]), "people": len(row["asked"])}
-        for row in find_iterations(lake, loop.loop_id)
-    ]
+    told = list_iterations(lake, loop.loop_id)
     return StageSummary(
         STAGE,
         rows_in=summary.rows_in,
@@ -289,7 +287,10 @@ def _conclude_judging(loop: Loop, rows: list[Row], row: Row) -> None:
     """After the judges have spoken: check the jury, ask people, or finish."""
     if row["kind"] == GOLD:
         evidence = loop.look()
-        check_jury(evidence.said, np.where(np.isnan(evidence.truth), 0.5, evidence.truth))
+        asked = {judge.annotator for judge in loop.view.judges}
+        mine = [place for place, name in enumerate(evidence.judges) if name in asked]
+        truth = np.where(np.isnan(evidence.truth), 0.5, evidence.truth)
+        check_jury(evidence.said[:, mine], truth)
     elif row["kind"] == RETRIEVAL and loop.spec.minutes > 0:
         reviews = choose_people(loop.lake, loop.recipe, loop.read())
         if reviews:

@@ -14,6 +14,7 @@ from annotators.votes import PAIR
 from pipelines.label.loop.auditing import measure_flips
 from pipelines.label.loop.evidence import TEACHES
 from pipelines.label.loop.outcomes import PoolRead, hold_against
+from pipelines.label.loop.progress import list_iterations, name_loop
 from pipelines.label.loop.recycling import STAGE, make_reading_scope
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import find_summary
@@ -30,6 +31,7 @@ def measure_loop(
         kept: pair_id of the pairs whose label is of the reading.
 
     Returns:
+    iterations: of the first stage, see `pipelines.label.loop.progress.list_iterations`.
     reading: see `pipelines.label.loop.recycling.describe_reading`.
     outcomes: pairs by rule, those of gold among them.
     precision: by category, of `annotators.loop.precision.estimate_precision`; or `unknown`, why
@@ -40,6 +42,7 @@ def measure_loop(
     pairs, outcomes = read.evidence.pairs, read.outcomes
     summary = find_summary(lake, STAGE, make_reading_scope(recipe, read.evidence))
     found: dict[str, Any] = {
+        "iterations": list_iterations(lake, name_loop(recipe)),
         "reading": summary.extra.get("reading") if summary else None,
         "outcomes": dict(outcomes.group_by("rule").len().sort("rule").iter_rows()),
         "precision": [],

@@ -78,11 +78,11 @@ def conclude(readings: pl.DataFrame, spec: LoopSpec, threshold: float) -> pl.Dat
     else:
         kept = pl.when(bare).then(own >= threshold).otherwise(pl.col("action") == "keep")
         flipped = turns
-    unsure = (own < threshold) & (other < threshold)
+    unsure = bare | ((own < threshold) & (other < threshold) & (spec.keep == "sure"))
     rule = (
         pl.when(kept).then(pl.lit("keep"))
         .when(flipped).then(pl.lit(f"flip_{spec.flip_policy}"))
-        .when(unsure | bare).then(pl.lit("unsure"))
+        .when(unsure).then(pl.lit("unsure"))
         .when(pl.lit(spec.keep == "sure")).then(pl.lit("label_rejected"))
         .otherwise(pl.lit("inconsistent"))
     )  # fmt: skip

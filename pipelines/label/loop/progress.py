@@ -60,6 +60,16 @@ def find_iterations(lake: Lake | PastLake, loop_id: str) -> list[Row]:
     ]
 
 
+def list_iterations(lake: Lake | PastLake, loop_id: str) -> list[Row]:
+    """The same for people to read: how many `pairs` were judged and `people` asked about, and not
+    which."""
+    return [
+        {name: value for name, value in row.items() if name not in ("loop_id", "pair_ids", "asked")}
+        | {"pairs": len(row["pair_ids"]), "people": len(row["asked"])}
+        for row in find_iterations(lake, loop_id)
+    ]
+
+
 def write_iteration(
     lake: Lake, run: Run, row: Row, status: str, reviews: list[Row] | None = None, **changes: Any
 ) -> Row:

@@ -63,12 +63,14 @@ def recycle_pairs(lake: Lake, run: Run, recipe: Recipe, evidence: Evidence) -> S
     def compute() -> Decided:
         for line in evidence.notices:
             run.tell(line)
-        if spec and spec.flip_policy == "all":
+        policy = spec.flip_policy if spec else "none"
+        if policy == "all":
             run.tell(FLIP_ALL)
         at, found = read_evidence(lake, run, recipe, evidence)
-        policy = spec.flip_policy if spec else "none"
         rows = tabulate_reading(evidence, at, found, policy).with_columns(scope=pl.lit(scope))
         told = describe_reading(evidence, at, found, recipe.seed)
+        if policy == "all":
+            told["notices"].append(FLIP_ALL)
         return Decided([], tables={"readings": rows}, extra={"reading": told})
 
     return decide_stage(

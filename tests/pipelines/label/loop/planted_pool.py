@@ -96,8 +96,9 @@ def make_pool_recipe(file: Path, **changes: Any) -> Recipe:
 
 
 def use_numbers(patch: pytest.MonkeyPatch) -> None:
-    """Let vectors be what the texts say."""
+    """Let vectors be what the texts say, and nothing heavy be loaded for them."""
     patch.setattr("pipelines.lake.vectors.embed_texts", embed_planted)
+    patch.setattr("pipelines.lake.vectors.choose_precision", lambda: "float32")
 
 
 def embed_planted(texts: Sequence[str], model: str, **_: Any) -> NDArray[np.float32]:

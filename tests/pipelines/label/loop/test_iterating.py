@@ -3,7 +3,10 @@ it waits for, and that a kill changes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +21,11 @@ from pipelines.label.loop.evidence import TEACHES
 from pipelines.label.loop.iterating import choose_kind, is_rising
 from pipelines.label.loop.progress import find_iterations, name_loop, write_iteration
 from pipelines.lake.importing import import_pool
+from pipelines.lake.run import new_run
 from pipelines.steps import Work, open_work, run_step, settle
 from schemas.looping import LoopSpec
 from schemas.recipe import Recipe
+from tests.conftest import ROOT
 from tests.pipelines.label.loop.planted_pool import (
     make_pool_recipe,
     plant_pool,
@@ -55,8 +60,11 @@ def make_loop_recipe(folder: Path, url: str, **changes: Any) -> Recipe:
 
 
 @contextmanager
-def open_loop(folder: Path, recipe: Recipe) -> Iterator[Work]:
-    with open_work(str(folder / "lake"), recipe, None) as work:
+def open_loop(
+    folder: Path, recipe: Recipe, tell: Callable[[str], None] = lambda _: None
+) -> Iterator[Work]:
+    run = new_run(recipe, tell=tell)
+    with open_work(str(folder / "lake"), recipe, None, run) as work:
         import_pool(work.lake, work.run, recipe.prompts.imports[0])
         settle(work, until="verify")
         yield work
@@ -66,29 +74,43 @@ def list_rows(work: Work) -> list[dict[str, Any]]:
     return find_iterations(work.lake, name_loop(work.recipe))
 
 
-def test_gold_first_then_neighbours_of_errors_then_the_rest(tmp_path: Path, stub: Stub) -> None:
-    with open_loop(tmp_path, make_loop_recipe(tmp_path, stub.url)) as work:
-        summary = run_step(work, "judge")
-        rows = list_rows(work)
-        assert [row["status"] for row in rows] == ["done"] * len(rows)
-        kinds = [row["kind"] for row in rows]
-        assert kinds[0] == "gold" and kinds[1] == "retrieval" and kinds[-1] == "rejudging"
-        every = [key for row in rows for key in row["pair_ids"]]
-        assert len(every) == len(set(every))  # nothing is judged twice
-        assert summary.extra["calls"] == 2 * len(every) == sum(row["verdicts"] for row in rows)
-        view = work.look()
-        evidence = view.evidence
-        places = dict(evidence.pairs.select("pair_id", "truth").iter_rows())
-        assert all(places[key] is not None for key in rows[0]["pair_ids"])
-        split = dict(evidence.pairs.select("pair_id", "split").iter_rows())
-        fetched = rows[1]["pair_ids"]
-        assert fetched and all(places[k] is None and split[k] in TEACHES for k in fetched)
-        assert 0 < rows[0]["accuracy_low"] < rows[0]["accuracy"] < rows[0]["accuracy_high"]
-        assert rows[-1]["ended"] is not None
-        again = run_step(work, "judge")
-        assert again.extra["calls"] == 0 and len(list_rows(work)) == len(rows)
-        settle(work)
-        assert len(work.look().labels.filter(pl.col("tier") == "silver"))
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory, stub: Stub) -> list[dict[str, Any]]:
+    """The iterations of a loop that nobody killed, after what they are was looked at."""
+    folder = tmp_path_factory.mktemp("calm")
+    with pytest.MonkeyPatch.context() as patch:
+        use_numbers(patch)
+        with open_loop(folder, make_loop_recipe(folder, stub.url)) as work:
+            check_calm(work)
+            return [{**row, "seconds": 0.0} for row in list_rows(work)]
+
+
+def test_gold_first_then_neighbours_of_errors_then_the_rest(calm: list[dict[str, Any]]) -> None:
+    assert len(calm) > 2
+
+
+def check_calm(work: Work) -> None:
+    summary = run_step(work, "judge")
+    rows = list_rows(work)
+    assert [row["status"] for row in rows] == ["done"] * len(rows)
+    kinds = [row["kind"] for row in rows]
+    assert kinds[0] == "gold" and kinds[1] == "retrieval" and kinds[-1] == "rejudging"
+    every = [key for row in rows for key in row["pair_ids"]]
+    assert len(every) == len(set(every))  # nothing is judged twice
+    assert summary.extra["calls"] == 2 * len(every) == sum(row["verdicts"] for row in rows)
+    view = work.look()
+    evidence = view.evidence
+    places = dict(evidence.pairs.select("pair_id", "truth").iter_rows())
+    assert all(places[key] is not None for key in rows[0]["pair_ids"])
+    split = dict(evidence.pairs.select("pair_id", "split").iter_rows())
+    fetched = rows[1]["pair_ids"]
+    assert fetched and all(places[k] is None and split[k] in TEACHES for k in fetched)
+    assert 0 < rows[0]["accuracy_low"] < rows[0]["accuracy"] < rows[0]["accuracy_high"]
+    assert rows[-1]["ended"] is not None
+    again = run_step(work, "judge")
+    assert again.extra["calls"] == 0 and len(list_rows(work)) == len(rows)
+    settle(work)
+    assert len(work.look().labels.filter(pl.col("tier") == "silver"))
 
 
 class Killed(Exception):
@@ -96,17 +118,11 @@ class Killed(Exception):
 
 
 def test_killed_between_any_two_commits_it_comes_to_the_same(
-    tmp_path: Path, stub: Stub, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, stub: Stub, monkeypatch: pytest.MonkeyPatch, calm: list[dict[str, Any]]
 ) -> None:
     """Every commit of the loop is the last one of a run once; so is every half of its calls."""
-    recipe = make_loop_recipe(tmp_path, stub.url)
-    (tmp_path / "calm").mkdir()
-    with open_loop(tmp_path / "calm", recipe) as work:
-        run_step(work, "judge")
-        calm = list_rows(work)
-    (tmp_path / "killed").mkdir()
     runs = 0
-    with open_loop(tmp_path / "killed", recipe) as work:
+    with open_loop(tmp_path, make_loop_recipe(tmp_path, stub.url)) as work:
         while True:
             runs += 1
             assert runs < 40
@@ -124,10 +140,41 @@ def test_killed_between_any_two_commits_it_comes_to_the_same(
                     continue
             if not left:
                 break
-        killed = list_rows(work)
-    assert runs > 2 * (len(calm) - 1)
-    for one, other in zip(calm, killed, strict=True):
-        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+        killed = [{**row, "seconds": 0.0} for row in list_rows(work)]
+    assert runs > 2 * (len(calm) - 1) and killed == calm
+
+
+CHILD = """
+import sys
+from pathlib import Path
+import pytest
+from pipelines.steps import run_step
+from tests.pipelines.label.loop.planted_pool import use_numbers
+from tests.pipelines.label.loop.test_iterating import make_loop_recipe, open_loop
+
+use_numbers(pytest.MonkeyPatch())
+folder = Path(sys.argv[1])
+with open_loop(folder, make_loop_recipe(folder, sys.argv[2])) as work:
+    run_step(work, "judge")
+"""
+
+
+@pytest.mark.soak
+def test_a_process_killed_in_the_middle_is_taken_up(
+    tmp_path: Path, calm: list[dict[str, Any]]
+) -> None:
+    """SIGKILL while the neighbours of gold errors are being judged."""
+    with run_stub(judges=True, delay_ms=40) as slow:
+        code = [sys.executable, "-c", CHILD, str(tmp_path), slow.url]
+        child = subprocess.Popen(code, cwd=ROOT)
+        while slow.stats()["requests"] < 150 and child.poll() is None:
+            time.sleep(0.02)
+        assert child.poll() is None
+        child.kill()
+        child.wait()
+        with open_loop(tmp_path, make_loop_recipe(tmp_path, slow.url)) as work:
+            run_step(work, "judge")
+            assert [{**row, "seconds": 0.0} for row in list_rows(work)] == calm
 
 
 def test_a_loop_that_asks_people_waits_for_them_and_nobody_waits_here(
@@ -182,6 +229,17 @@ def test_nothing_is_spent_on_too_little_gold_or_a_jury_worse_than_chance(
                 run_step(work, "judge")
         assert len(list_rows(work)) == 1
         assert stub.stats()["requests"] == asked + 2 * len(list_rows(work)[0]["pair_ids"])
+
+
+def test_a_pool_smaller_than_one_gold_pair_may_fetch_is_told(tmp_path: Path, stub: Stub) -> None:
+    told: list[str] = []
+    recipe = make_loop_recipe(tmp_path, stub.url, gold=156, loop={"iterations": 1})
+    with open_loop(tmp_path, recipe, told.append) as work:
+        run_step(work, "judge")
+        rows = list_rows(work)
+        fetched = next(row for row in rows if row["kind"] == "retrieval")
+        assert 0 < len(fetched["pair_ids"]) == fetched["candidates"] < 8
+    assert any("fewer than the 8" in line for line in told)
 
 
 def test_with_minutes_and_no_gold_people_are_asked_for_the_first(

@@ -18,8 +18,13 @@ from pipelines.label.loop.auditing import measure_flips
 from pipelines.label.loop.evidence import TEACHES
 from pipelines.label.loop.recycling import NoGold
 from pipelines.lake.importing import import_pool
+from pipelines.ship.card import write_card
+from pipelines.ship.explain import explain_pair, render_explanation
+from pipelines.ship.report import gather_facts, render_report
+from pipelines.ship.withdrawn import DENIED, WITHDRAWN, find_withdrawn
 from pipelines.steps import Work, open_work, publish_settled, run_step, settle
 from schemas.recipe import Recipe
+from tests.conftest import run_here
 from tests.pipelines.label.loop.planted_pool import (
     PlantedPool,
     make_pool_recipe,
@@ -159,6 +164,39 @@ def test_versions_freeze_it_and_publishing_again_changes_nothing(
     assert loop["exam"][0]["n"] > 15 and loop["exam"][0]["low"] < right
     assert loop["flips"]["asked"] >= 1 and loop["flips"]["right"] is None
     assert not publish_settled(work, settle(work)).new
+
+
+def test_card_and_report_say_how_right_the_labels_are(ground: tuple[Work, PlantedPool]) -> None:
+    work, _ = ground
+    version = publish_settled(work, settle(work))
+    card = write_card(work.lake, version)
+    assert "How right the read labels are" in card and "| all | " in card
+    assert "labels that were turned round" in card and "judges whose errors correlate" in card
+    page = render_report(gather_facts(work.lake, version.name, version.version))
+    for words in ("The gold loop", "Estimated right", "probe:<wbr>best", "judges whose errors"):
+        assert words in page
+
+
+def test_gold_withdrawn_after_publishing_marks_the_version(
+    ground: tuple[Work, PlantedPool], tmp_path: Path
+) -> None:
+    """A newer edition of the pool denies one gold pair and no longer vouches for another."""
+    work, _ = ground
+    assert len(find_withdrawn(work.lake)) == 0
+    source = work.recipe.prompts.imports[0]
+    rows = [json.loads(line) for line in Path(source.path).read_text().splitlines()]
+    gold = [row for row in rows if row.get("gold")][:2]
+    gold[0]["p_a"], gold[1]["gold"] = 1 - gold[0]["p_a"], False
+    (tmp_path / "edition.jsonl").write_text("\n".join(json.dumps(row) for row in gold))
+    newer = source.model_copy(update={"path": str(tmp_path / "edition.jsonl")})
+    import_pool(work.lake, work.run, newer)
+    found = find_withdrawn(work.lake)
+    assert sorted(found["why"]) == [DENIED, WITHDRAWN]
+    place = Path(work.lake.place.folder or "").parent / "lake"
+    listed = run_here("versions", "--lake", place)
+    assert "gold of 2 of its pairs" in listed.stdout
+    told = render_explanation(explain_pair(work.lake, found["pair_id"][0]))
+    assert f"its gold is {found['why'][0]}" in told
 
 
 def test_people_say_how_often_a_flip_was_right(ground: tuple[Work, PlantedPool]) -> None:
