@@ -14,6 +14,7 @@ import click
 from flows.commands import (
     data,
     decontaminating,
+    looping,
     measuring,
     people,
     pools,
@@ -43,7 +44,8 @@ def assay() -> None:
 
 
 for command in (
-    run.run, data.import_, pools.clean, *stages.COMMANDS, decontaminating.decontaminate,
+    run.run, data.import_, pools.clean, *stages.COMMANDS, looping.loop,
+    decontaminating.decontaminate,
     measuring.reliability, measuring.bias, rubric.rubric, people.review, measuring.prototypes,
     shipping.publish, shipping.versions, shipping.diff, shipping.explain, shipping.export,
     shipping.train, shipping.exam, shipping.report, services.up, services.down, services.status,

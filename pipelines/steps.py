@@ -25,7 +25,9 @@ from pipelines.clean.splits import split_prompts
 from pipelines.clean.weighing import weigh_pairs
 from pipelines.label.describing import describe_pairs
 from pipelines.label.judging import judge_pairs
-from pipelines.label.labelling import label_pairs
+from pipelines.label.labelling import LOOP, label_pairs
+from pipelines.label.loop.iterating import run_loop
+from pipelines.label.loop.recycling import recycle_pairs
 from pipelines.label.people.prototyping import fit_people
 from pipelines.label.people.queueing import queue_reviews
 from pipelines.label.signalling import run_signals
@@ -107,6 +109,8 @@ def _roll_out(work: Work, limit: int | None) -> StageSummary:
 
 def _judge(work: Work, limit: int | None) -> StageSummary:
     view = work.look()
+    if work.recipe.loop:
+        return run_loop(work.lake, work.run, view, limit)
     return judge_pairs(
         work.lake, work.run, work.recipe, work.base, view.prompts, view.pairs, view.rollouts, limit
     )
@@ -163,9 +167,15 @@ def _fit_people(work: Work, limit: int | None) -> StageSummary:
     return fit_people(work.lake, work.run, work.recipe, view.voices, view.pairs)
 
 
+def _recycle(work: Work, limit: int | None) -> StageSummary:
+    if not is_wanted(work.recipe, "recycle"):
+        return StageSummary("recycle", rows_in=0, kept=0)
+    return recycle_pairs(work.lake, work.run, work.recipe, work.look().evidence)
+
+
 def _label(work: Work, limit: int | None) -> StageSummary:
     view = work.look()
-    return label_pairs(work.lake, work.run, work.recipe, view.labels, view.tastes)
+    return label_pairs(work.lake, work.run, work.recipe, view.labels, view.tastes, view.read)
 
 
 def _filter(work: Work, limit: int | None) -> StageSummary:
@@ -212,6 +222,7 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
     "judge": _judge,
     "annotate": _annotate,
     "prototypes": _fit_people,
+    "recycle": _recycle,
     "label": _label,
     "review_queue": lambda w, _: queue_reviews(w.lake, w.run, w.look()),
     "filter": _filter,
@@ -222,8 +233,8 @@ STEPS: dict[str, Callable[[Work, int | None], StageSummary]] = {
 }
 FRAMES = (
     "pool", "distinct", "uncontaminated", "assigned", "prompts", "all_rollouts", "whole_rollouts",
-    "clear_rollouts", "usable_rollouts", "rollouts", "variants", "pairs", "labels", "labelled",
-    "unrepeated", "clean", "mixable", "mixed", "matched", "weighted",
+    "clear_rollouts", "usable_rollouts", "rollouts", "variants", "pairs", "evidence", "read",
+    "labels", "labelled", "unrepeated", "clean", "mixable", "mixed", "matched", "weighted",
 )  # fmt: skip
 FIRST_CHANGED = {
     "import": "pool",
@@ -239,11 +250,12 @@ FIRST_CHANGED = {
     "quality_responses": "usable_rollouts",
     "repeats": "rollouts",
     "verify": "pairs",
-    "signals": "labels",
-    "attributes": "labels",
-    "judge": "labels",
-    "annotate": "labels",
+    "signals": "evidence",
+    "attributes": "evidence",
+    "judge": "evidence",
+    "annotate": "evidence",
     "prototypes": "labels",
+    "recycle": "read",
     "label": "labels",
     "review_queue": "labels",
     "filter": "unrepeated",
@@ -256,8 +268,8 @@ SETTLING_TRIES = 3
 CALL_STEPS = ("grow", "rollouts", "signals", "attributes", "judge")
 SETTLING_STEPS = (
     "dedup", "decontaminate", "split", "quality_prompts", "filter_responses",
-    "decontaminate_responses", "quality_responses", "repeats", "verify", "prototypes", "label",
-    "review_queue", "filter", "quality_pairs", "mix", "match", "weigh",
+    "decontaminate_responses", "quality_responses", "repeats", "verify", "prototypes", "recycle",
+    "label", "review_queue", "filter", "quality_pairs", "mix", "match", "weigh",
 )  # fmt: skip
 """What follows from the recipe and the lake as it is: no new prompt, no model call."""
 DECONTAMINATING = ("decontaminate", "decontaminate_responses")
@@ -272,10 +284,11 @@ def is_wanted(recipe: Recipe, step: str) -> bool:
         "synthesise": bool(prompts.verifiable or prompts.arithmetic),
         "grow": prompts.open is not None,
         "signals": bool(recipe.signals),
-        "attributes": recipe.attributes is not None,
-        "judge": bool(recipe.judges),
+        "attributes": recipe.attributes is not None and recipe.loop is None,  # the loop has its own
+        "judge": bool(recipe.judges) or (recipe.loop is not None and recipe.loop.minutes > 0),
         "annotate": bool(recipe.reward_models),
         "prototypes": recipe.review.prototypes is not None,
+        "recycle": recipe.label.policy == LOOP,
         **dict.fromkeys(DECONTAMINATING, recipe.clean.decontaminate is not None),
         "match": recipe.clean.bias.match_length,
         "weigh": recipe.mix.weigh is not None,

@@ -49,8 +49,12 @@ from pipelines.clean.strata import add_strata
 from pipelines.clean.weighing import STAGE as WEIGH
 from pipelines.clean.weighing import add_weights, make_weight_scope
 from pipelines.label.judges import load_judges
+from pipelines.label.labelling import LOOP, apply_policy, find_judgments, make_label_scope
 from pipelines.label.labelling import STAGE as LABEL
-from pipelines.label.labelling import apply_policy, make_label_scope
+from pipelines.label.loop.evidence import Evidence, gather_evidence
+from pipelines.label.loop.outcomes import PoolRead, find_read
+from pipelines.label.loop.recycling import STAGE as RECYCLE
+from pipelines.label.loop.recycling import make_reading_scope
 from pipelines.label.pairs import find_pairs
 from pipelines.label.people.prototyping import STAGE as PROTOTYPES
 from pipelines.label.people.prototyping import make_prototype_scope
@@ -151,10 +155,23 @@ class View:
         return find_tastes(self.lake, self.recipe, self.voices, self.pairs)
 
     @cached_property
+    def evidence(self) -> Evidence:
+        """What speaks of the candidate pairs, and the gold that teaches."""
+        said = find_judgments(self.lake, self.recipe, self.judges, self.pairs, self.variants)
+        return gather_evidence(said, self.pairs, self.prompts, self.rollouts)
+
+    @cached_property
+    def read(self) -> PoolRead | None:
+        """What the pool was read to be, where the recipe's labels are of the gold loop."""
+        if self.recipe.label.policy != LOOP:
+            return None
+        return find_read(self.lake, self.recipe, self.evidence)
+
+    @cached_property
     def labels(self) -> pl.DataFrame:
         """The candidate pairs with what the label policy says of them."""
         return apply_policy(
-            self.lake, self.recipe, self.judges, self.pairs, self.variants, self.tastes
+            self.lake, self.recipe, self.judges, self.pairs, self.variants, self.tastes, self.read
         )
 
     @cached_property
@@ -234,6 +251,8 @@ class View:
         fitted = {}
         if self.recipe.review.prototypes is not None:
             fitted[PROTOTYPES] = make_prototype_scope(self.recipe, self.voices, self.pairs)
+        if self.recipe.label.policy == LOOP:
+            fitted[RECYCLE] = make_reading_scope(self.recipe, self.evidence)
         found = {
             DEDUP: make_dedup_scope(self.recipe, self.pool),
             SPLIT: make_split_scope(self.recipe, self.uncontaminated),

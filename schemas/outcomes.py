@@ -111,6 +111,77 @@ class Weights(Row):
     weight = dy.Float64(min=0)
 
 
+class Readings(Row):
+    """What all voices together make of a pair, under the scope it was read in.
+
+    `p` is the probability that response_a is better as if nothing were known of the prompt's own
+    gold; `p_gold`, `p_best` and `p_jury` that of the model taught by gold alone, of the best one
+    and of the judges (null where none spoke). `came` is what the pair came with (1: response_a, 0,
+    0.5 a tie, null nothing) and `trust` the chance that such a label is right, by who gave it and
+    how long it is. `sample` says that the pair is gold that weighed the voices. `action` (keep,
+    flip, discard, or read where no label came) and `rule` are those of
+    `annotators.loop.sorting`.
+    """
+
+    scope = dy.String(primary_key=True, min_length=1)
+    pair_id = dy.String(primary_key=True, min_length=1)
+    p = dy.Float64(min=0, max=1)
+    p_gold = dy.Float64(min=0, max=1)
+    p_best = dy.Float64(min=0, max=1)
+    p_jury = dy.Float64(nullable=True, min=0, max=1)
+    came = dy.Float64(nullable=True, min=0, max=1)
+    trust = dy.Float64(nullable=True, min=0, max=1)
+    sample = dy.Bool()
+    action = dy.String(min_length=1)
+    rule = dy.String(min_length=1)
+
+
+LOOP_STATUSES = ("planned", "waiting", "done")
+
+
+class Iterations(Row):
+    """One iteration of a gold loop. A row each time that it gets further: `planned` (its pairs are
+    fixed and not all judged), `waiting` (for people), `done`.
+
+    `loop_id` = hash of what the loop is; `number` counts from 0, which has the judges learn what
+    they are worth on gold. `kind` is gold, retrieval (neighbours of gold errors) or rejudging (what
+    the best model does not agree with). `pair_ids` are judged in it and `asked` are the pairs that
+    people are asked about. `pool` is the hash of the candidate pairs that there were. `gold` and
+    `silver` count the pairs that are gold that teaches, and those judged; `accuracy` is that of the
+    best probe on gold, held out, with its 95 % interval, `accuracy_read` that of all voices read
+    together. `verdicts`, `tokens_in`, `tokens_out` and `seconds` (the requests' own) are what its
+    pairs cost, whichever run paid; `minutes` what people spent on those asked. `ended` says why the
+    loop goes no further.
+    """
+
+    loop_id = dy.String(primary_key=True, min_length=1)
+    number = dy.Int64(primary_key=True, min=0)
+    status = dy.String(primary_key=True, min_length=1)
+    name = dy.String(min_length=1)
+    kind = dy.String(min_length=1)
+    pool = dy.String(min_length=1)
+    pair_ids = dy.List(dy.String())
+    asked = dy.List(dy.String())
+    gold = dy.Int64(min=0)
+    silver = dy.Int64(min=0)
+    candidates = dy.Int64(min=0)
+    accuracy = dy.Float64(nullable=True, min=0, max=1)
+    accuracy_low = dy.Float64(nullable=True, min=0, max=1)
+    accuracy_high = dy.Float64(nullable=True, min=0, max=1)
+    accuracy_read = dy.Float64(nullable=True, min=0, max=1)
+    verdicts = dy.Int64(min=0)
+    tokens_in = dy.Int64(min=0)
+    tokens_out = dy.Int64(min=0)
+    seconds = dy.Float64(min=0)
+    minutes = dy.Float64(min=0)
+    ended = dy.String(nullable=True)
+
+    @dy.rule()
+    def status_is_known(cls) -> pl.Expr:
+        """`status` is one of `LOOP_STATUSES`."""
+        return pl.col("status").is_in(LOOP_STATUSES)
+
+
 class Runs(Row):
     """One finished stage: its scope, its counts (`summary`, JSON) and its seconds."""
 

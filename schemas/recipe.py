@@ -22,6 +22,7 @@ from pydantic import (
 from schemas.cleaning import BiasSpec, DecontaminateSpec, QualitySpec
 from schemas.errors import AssayError
 from schemas.ids import make_id
+from schemas.looping import LoopSpec
 from schemas.mixing import MixSpec
 from schemas.opinions import JudgeSpec, Reading, RewardModelSpec, SignalSpec
 from schemas.part import EMBEDDED, Name, Part, Share
@@ -141,7 +142,7 @@ class LabelSpec(Part):
 
     policy: Literal[
         "verifier_first", "judge_only", "human_first", "imported",
-        "dawid_skene", "gold_first", "weighted_vote", "unanimous",
+        "dawid_skene", "gold_first", "weighted_vote", "unanimous", "gold_loop",
     ] = "verifier_first"  # fmt: skip
     threshold: Annotated[float, Field(gt=0.5, lt=1)] = 0.55
     pairs_per_prompt: Annotated[int, Field(ge=1)] = 4
@@ -276,6 +277,7 @@ class Recipe(Part):
     reward_models: list[RewardModelSpec] = []
     attributes: AttributeSpec | None = None
     judges: list[JudgeSpec] = []
+    loop: LoopSpec | None = None
     label: LabelSpec = LabelSpec()
     clean: CleanSpec = CleanSpec()
     split: SplitSpec = SplitSpec()
@@ -308,6 +310,15 @@ class Recipe(Part):
             raise ValueError(
                 f"label.prototype is {self.label.prototype}, and review has no prototypes: add "
                 "`prototypes: {}` under review"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def check_loop(self) -> Recipe:
+        if self.label.policy == "gold_loop" and self.loop is None:
+            raise ValueError(
+                "label.policy is gold_loop, and the recipe has no loop: add `loop: {}`, or take "
+                "another policy"
             )
         return self
 

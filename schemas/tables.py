@@ -13,7 +13,7 @@ import polars as pl
 from schemas import evidence, outcomes
 from schemas.row import Row
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """Raised whenever a table is added or gets a column. An older lake is given what it lacks when it
 is opened, with null in its rows; a newer one is refused.
 
@@ -24,6 +24,7 @@ is opened, with null in its rows; a newer one is refused.
    `standings`.
 6: `weights`.
 7: `grades`.
+8: `readings`, `iterations`.
 """
 
 TABLES: dict[str, type[Row]] = {
@@ -45,6 +46,8 @@ TABLES: dict[str, type[Row]] = {
     "annotators": evidence.Annotators,
     "splits": outcomes.Splits,
     "weights": outcomes.Weights,
+    "readings": outcomes.Readings,
+    "iterations": outcomes.Iterations,
     "versions": outcomes.Versions,
     "version_pairs": outcomes.VersionPairs,
     "runs": outcomes.Runs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -49,11 +50,16 @@ def versions(lake: str, as_json: bool) -> None:
     from flows.console import print_json
     from pipelines.lake.catalogue import open_lake
     from pipelines.ship.publish import list_versions
+    from pipelines.ship.withdrawn import find_withdrawn
 
     with open_lake(lake, create=False) as opened:
-        found = [version.to_json() for version in list_versions(opened)]
+        gone = Counter(find_withdrawn(opened).select("name", "version").iter_rows())
+        found = [
+            {**version.to_json(), "gold_withdrawn": gone[version.name, version.version]}
+            for version in list_versions(opened)
+        ]
     if as_json:
-        keys = ("name", "version", "snapshot", "fingerprint", "rows")
+        keys = ("name", "version", "snapshot", "fingerprint", "rows", "gold_withdrawn")
         print_json({"versions": [{key: row[key] for key in keys} for row in found]})
         return
     for row in found:
@@ -61,6 +67,11 @@ def versions(lake: str, as_json: bool) -> None:
             f"{row['name']}@{row['version']}  {row['rows']} pairs  snapshot {row['snapshot']}  "
             f"{row['fingerprint']}"
         )
+        if row["gold_withdrawn"]:
+            click.echo(
+                f"  gold of {row['gold_withdrawn']} of its pairs was withdrawn or denied since "
+                "(assay explain says of which): publish its recipe again for a version without"
+            )
     if not found:
         click.echo("nothing is published yet: assay run RECIPE")
 

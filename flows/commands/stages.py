@@ -16,7 +16,7 @@ HELP = {
     "signals": (("signals",), "Compute the signals of RECIPE that the lake lacks."),
     "judge": (("attributes", "judge", "annotate"),
               "Ask the judges and reward models of RECIPE about every pair no verifier decides."),
-    "label": (("prototypes", "label", "review_queue"),
+    "label": (("prototypes", "recycle", "label", "review_queue"),
                "Apply the label policy of RECIPE; queue the undecided."),
     "dedup": (("dedup", "decontaminate", "split", "quality_prompts"),
               "Find duplicate and contaminated prompts, split the others, check their quality."),
@@ -30,6 +30,7 @@ OPTIONAL = (
     "attributes",
     "annotate",
     "prototypes",
+    "recycle",
     "decontaminate",
     "decontaminate_responses",
 )  # left out where the recipe has no such part

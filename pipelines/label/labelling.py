@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import polars as pl
 
@@ -12,9 +13,10 @@ from annotators.verifiers import VERIFIERS, VERSION_MARK
 from annotators.votes import average_opinions
 from pipelines.label.juries import JURIES
 from pipelines.label.latest import keep_last_guided, keep_rankings_of
+from pipelines.label.loop.outcomes import PoolRead, find_decisions, read_labels
 from pipelines.label.people.counting import find_discarded, keep_counted
 from pipelines.label.people.tastes import PARTED, Tastes, heed_tastes
-from pipelines.label.policies import POLICIES
+from pipelines.label.policies import POLICIES, gold_loop
 from pipelines.label.reliability import LEAST_TO_CALIBRATE, read_cards
 from pipelines.label.variants import VARIANTS, speak_of_standing
 from pipelines.lake.catalogue import Lake
@@ -27,6 +29,7 @@ from schemas.recipe import Recipe
 
 STAGE = "label"
 RULES = 1
+LOOP = "gold_loop"
 
 
 class NotCalibrated(AssayError):
@@ -95,6 +98,7 @@ def apply_policy(
     pairs: pl.DataFrame,
     variants: pl.DataFrame | None = None,
     tastes: Tastes | None = None,
+    read: PoolRead | None = None,
 ) -> pl.DataFrame:
     """`pairs` with the columns of `pipelines.label.policies` and chosen_id, rejected_id,
     probability (of the likelier side) and margin (2 p - 1). A pair that waits for people has no
@@ -103,6 +107,7 @@ def apply_policy(
     Args:
         variants: see `find_judgments`.
         tastes: what prototypes of people say of the pairs, where the recipe has labels heed them.
+        read: what the pool was read to be, where the policy is of the gold loop.
     """
     judgments = find_judgments(lake, recipe, judges, pairs, variants)
     if recipe.label.calibration:
@@ -113,7 +118,10 @@ def apply_policy(
         how="left",
         maintain_order="left",
     )
-    labels = {**POLICIES, **JURIES}[recipe.label.policy](split, judgments, recipe.label.threshold)
+    policies = {**POLICIES, **JURIES, LOOP: gold_loop}
+    labels = policies[recipe.label.policy](split, judgments, recipe.label.threshold)
+    if read is not None:
+        labels = read_labels(labels, read)
     labels = heed_tastes(discard(labels, find_discarded(lake)), tastes, recipe)
     labelled, a_wins = pl.col("status") == "labelled", pl.col("p_a") > 0.5
     return (
@@ -187,13 +195,19 @@ def calibrate(lake: Lake, judgments: pl.DataFrame, method: str) -> pl.DataFrame:
 
 
 def label_pairs(
-    lake: Lake, run: Run, recipe: Recipe, labels: pl.DataFrame, tastes: Tastes | None = None
+    lake: Lake,
+    run: Run,
+    recipe: Recipe,
+    labels: pl.DataFrame,
+    tastes: Tastes | None = None,
+    read: PoolRead | None = None,
 ) -> StageSummary:
     """Record what `apply_policy` found: each undecided pair as a `to_review` decision, and each
-    that people discarded as a `drop`. Where prototypes part, it says which and how surely."""
+    that people discarded, or that a reading of the pool is not sure of, as a `drop`; a label turned
+    round as a `flip`. Where prototypes part, it says which and how surely."""
     spec = recipe.label
     scope = make_label_scope(recipe, labels)
-    undecided = labels.filter(pl.col("status") != "labelled")
+    undecided = labels.filter(~pl.col("status").is_in(["labelled", "dropped"]))
     gone = pl.col("status") == "discarded"
     who = spec.prototype or f"the policy {spec.policy}"
     cannot = pl.lit(f"{who} cannot decide: ") + pl.col("reason")
@@ -214,6 +228,10 @@ def label_pairs(
             value=pl.when(pl.col("reason") == PARTED).then("torn").otherwise("probability"),
             threshold=pl.lit(spec.threshold),
         )
+        if read is not None:
+            decisions = pl.concat(
+                [decisions, find_decisions(labels, read, spec.threshold)], how="vertical_relaxed"
+            )
         counts = labels.drop_nulls("decided_by").group_by("decided_by").len().sort("decided_by")
         return Decided(decisions, extra={"decided_by": dict(counts.iter_rows())})
 
@@ -227,5 +245,8 @@ def make_label_scope(recipe: Recipe, labels: pl.DataFrame) -> str:
         "pair_id", pl.coalesce("decided_by", "reason"), pl.col("p_a").fill_null(-1.0).round(12)
     )
     inputs = [f"{pair_id}:{why}:{p_a!r}" for pair_id, why, p_a in said.iter_rows()]
-    config = [spec.policy, spec.threshold, *([spec.prototype] if spec.prototype else [])]
+    config: list[Any] = [spec.policy, spec.threshold]
+    config += [spec.prototype] if spec.prototype else []
+    if recipe.loop and spec.policy == LOOP:
+        config += [recipe.loop.keep, recipe.loop.flip_policy]
     return make_scope(STAGE, RULES, config, inputs)

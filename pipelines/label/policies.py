@@ -34,7 +34,7 @@ from collections.abc import Callable
 import polars as pl
 
 from annotators.gold import OF_POOL as PEOPLE_OF_POOL
-from annotators.gold import tell_voice
+from annotators.gold import select_gold, tell_voice
 
 Policy = Callable[[pl.DataFrame, pl.DataFrame, float], pl.DataFrame]
 
@@ -83,6 +83,22 @@ def imported(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) -> 
     answers of our own people stand above all but recorded gold; a tie goes to the review queue."""
     of_pool = ("people_of_pool", "label_of_pool", "judges_of_pool")
     return _decide(pairs, judgments, threshold, ("gold", "human", *of_pool, "llm"))
+
+
+def gold_loop(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) -> pl.DataFrame:
+    """What is settled before a pool is read by the light of gold: recorded gold and people's word
+    (of a pool's people where nobody else's is there), else a verifier's. The other pairs are as the
+    reading has them (`pipelines.label.loop.outcomes`), and wait until there is one. By itself it is
+    no policy that one would label by, so it stands in no list of them."""
+    voices = select_gold(judgments)["voice"].unique()
+    if PEOPLE_OF_POOL not in voices.to_list():
+        return _decide(pairs, judgments, threshold, ("gold", "human", "verifier"))
+    found = _decide(pairs, judgments, threshold, (PEOPLE_OF_POOL, "verifier"))
+    by_people = pl.col("decided_by") == "import"
+    return found.with_columns(
+        tier=pl.when(by_people).then(pl.lit("gold")).otherwise("tier"),
+        decided_by=pl.when(by_people).then(pl.lit("human")).otherwise("decided_by"),
+    )
 
 
 POLICIES: dict[str, Policy] = {

@@ -11,6 +11,7 @@ import yaml
 
 from annotators.templates import hash_templates
 from pipelines.lake.catalogue import Lake
+from pipelines.ship.loops import describe_loop
 from pipelines.ship.publish import Published
 from pipelines.ship.tastes import describe_prototypes
 from schemas.part import EMBEDDED
@@ -37,6 +38,10 @@ POLICY_TEXT = {
     "unanimous": "people's word and recorded gold on the pairs that have it; on the others what "
     "every judge says in both orders and every sample and nobody else denies, where their averaged "
     "probability reached the threshold",
+    "gold_loop": "people's word and recorded gold on the pairs that have it, and a verifier's "
+    "where there is one; on the others the label that the pair came with, as all voices together "
+    "read it by the light of that gold (judges, reward models and two small models of it, weighed "
+    "by how they err together): kept, turned round, or left out",
 }
 ORDERS_TEXT = {
     "both": "both orders",
@@ -103,6 +108,7 @@ def write_card(lake: Lake, version: Published, *, hub: bool = False) -> str:
         _table("decided by", metrics.get("decided_by", {})),
         _table("tier", metrics.get("tiers", {})),
         _describe_judges(lake, version),
+        describe_loop(metrics.get("loop")),
         "## Columns",
         "`prompt`, `chosen` and `rejected` are lists of messages; `margin` is 2 p − 1 where "
         "`probability` p is how surely the chosen one is better; `tier` is gold (people), silver "

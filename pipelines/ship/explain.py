@@ -8,6 +8,7 @@ import polars as pl
 
 from pipelines.clean.rule_names import name_rule
 from pipelines.lake.catalogue import Lake
+from pipelines.ship.withdrawn import find_withdrawn
 from schemas.errors import AssayError
 
 
@@ -30,6 +31,8 @@ def explain_pair(lake: Lake, pair_id: str) -> dict[str, Any]:
         "FROM version_pairs WHERE pair_id = ? ORDER BY name, version",
         [pair_id],
     )
+    gone = find_withdrawn(lake, pair_id).select("name", "version", gold_now="why")
+    versions = versions.join(gone, on=["name", "version"], how="left", maintain_order="left")
     prompt_id, first, second = _find_sides(lake, pair_id, versions)
     prompt = lake.query("FROM prompts WHERE prompt_id = ?", [prompt_id]).row(0, named=True)
     opinions = lake.query(
@@ -116,6 +119,7 @@ def render_explanation(explained: dict[str, Any]) -> str:
     lines += [
         f"  {row['name']}@{row['version']}: {names[row['chosen_id']]} chosen with probability "
         f"{row['probability']:.3f}, {row['tier']}, decided by {row['decided_by']}, {row['split']}"
+        + (f"; its gold is {row['gold_now']}" if row["gold_now"] else "")
         for row in explained["versions"]
     ]
     return "\n".join(lines)

@@ -11,6 +11,9 @@ from typing import Any
 import polars as pl
 
 from pipelines.label.judges import load_writer
+from pipelines.label.labelling import find_judgments
+from pipelines.label.loop.measuring import measure_loop
+from pipelines.label.loop.outcomes import FLIP, READING
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run, StageSummary
 from pipelines.make.growing import make_growing_calls
@@ -164,7 +167,14 @@ def measure(view: View, content: pl.DataFrame, stages: Sequence[StageSummary]) -
     chosen = content["chosen_id"].to_list()
     summaries = [summary.to_json() for summary in stages]
     quota = next((s["quota"] for s in reversed(summaries) if s["stage"] == "mix"), {})
+    read = view.read
+    loop = {}
+    if read is not None:
+        said = find_judgments(view.lake, view.recipe, view.judges, view.pairs, view.variants)
+        kept = content.filter(pl.col("decided_by").is_in([READING, FLIP])).select("pair_id")
+        loop = {"loop": measure_loop(view.lake, view.recipe, read, said, kept)}
     return {
+        **loop,
         "stages": summaries,
         "by_category": _count(content["category"]),
         "by_source": _count(content["source"]),

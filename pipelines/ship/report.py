@@ -27,6 +27,7 @@ from pipelines.lake.catalogue import Lake
 from pipelines.ship import figures
 from pipelines.ship.card import is_judged_by_embedded
 from pipelines.ship.covering import make_cover
+from pipelines.ship.figures_loop import plot_iterations
 from pipelines.ship.figures_people import (
     plot_learning,
     plot_minutes,
@@ -34,6 +35,7 @@ from pipelines.ship.figures_people import (
     plot_prototypes,
 )
 from pipelines.ship.figures_reliability import plot_calibration
+from pipelines.ship.loops import tell_loop
 from pipelines.ship.publish import Published, find_version
 from pipelines.ship.report_exams import describe_exams
 from pipelines.ship.report_filters import plot_length_wins, read_examples, read_quarantined
@@ -166,6 +168,7 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
     categories = _hold_against_quota(pairs, "category", metrics.get("quota") or {})
     cover = make_cover(recipe)
     bias = metrics.get("bias") or {}
+    loop = tell_loop(metrics.get("loop"))
     bounds = (recipe.get("clean") or {}).get("bias") or {}
     model, curve = _find_model(lake, found)
     exam, scores = _find_exam(lake, model)
@@ -188,6 +191,7 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
         "shortfalls": _find_shortfalls(stages),
         "bias": {"rows": bias.get("rows") or [], "pairs": bias.get("pairs"), "bounds": bounds},
         "prototypes": prototypes,
+        "loop_facts": loop,
         "compositions": {
             "category": categories.to_dicts(),
             "source": _hold_against_quota(
@@ -219,6 +223,7 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
             "calibration": plot_calibration(reliability.curves),
             "people": plot_people(people["people"], people["bar"]) if people else "",
             "minutes": plot_minutes(people["curve"], people["exams"]) if people else "",
+            "loop": plot_iterations(loop["iterations"]) if loop and loop["iterations"] else "",
             "learning": plot_learning(people["learning"]) if people else "",
             "prototypes": plot_prototypes(prototypes["cards"]) if prototypes else "",
             "categories": figures.plot_categories(

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from pipelines.label.loop.auditing import list_audit
 from pipelines.label.people.choosing import Candidate, choose
 from pipelines.label.people.costs import expect_seconds
 from pipelines.label.people.gains import PARTS, weigh_pairs
@@ -26,7 +27,8 @@ KEPT = (
 
 def queue_reviews(lake: Lake, run: Run, view: View, question: str = "preference") -> StageSummary:
     """Put what the policy cannot decide into `reviews`, at most `review.limit` of what is not
-    there yet: that first which promises most (see `pipelines.label.people.gains`).
+    there yet: that first which promises most (see `pipelines.label.people.gains`). With it goes the
+    audit of what a gold loop turned round.
 
     Args:
         question: what is asked of the undecided pairs, or of their responses (see
@@ -39,15 +41,23 @@ def queue_reviews(lake: Lake, run: Run, view: View, question: str = "preference"
         known = set(lake.query("SELECT DISTINCT review_id FROM reviews")["review_id"])
         fresh = [row for row in targets if row["review_id"] not in known]
         rows = _rank(lake, undecided, fresh, question, view.recipe.review.limit) if fresh else []
-        if rows:
-            lake.append({"reviews": rows}, run=run, stage=STAGE)
+        audit = []
+        if view.recipe.loop and question == "preference":
+            sample = view.recipe.loop.sample
+            audit = list_audit(lake, view.labels, sample, view.recipe.seed, known)
+        if rows or audit:
+            lake.append({"reviews": [*rows, *audit]}, run=run, stage=STAGE)
     return StageSummary(
         STAGE,
         rows_in=len(targets),
         kept=len(targets),
         to_review=len(targets) - len(fresh) + len(rows),
         seconds=time.monotonic() - started,
-        extra={"queued": len(rows), "waiting_for_room": len(fresh) - len(rows)},
+        extra={
+            "queued": len(rows),
+            "waiting_for_room": len(fresh) - len(rows),
+            **({"audited": len(audit)} if audit else {}),
+        },
     )
 
 

@@ -1,0 +1,321 @@
+"""The first stage of the loop: gold errors fetch what the judges and people see next.
+
+    0  gold        the judges say what they make of gold: what they are worth, before money is spent
+    1… retrieval   the pairs most like the gold pairs that the best probe errs on are described and
+                   judged; of all that is open people are asked what is worth most, within minutes
+    n  rejudging   without people: what the best model does not agree with goes to the judges
+
+The plan of an iteration (its pairs) is committed before any of it is carried out, and all that
+follows is worked out from the lake: killed anywhere, the same iteration goes on and comes to the
+same result. Retrieval ends when the accuracy on gold no longer rises by its standard error, when
+the pool, the iterations or the calls are spent. An iteration that asked people waits for them in
+the lake, and for nobody here: the run goes on with what there is, and the loop in a later one.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from annotators.loop.jury import check_jury
+from annotators.loop.stacking import LEAST_GOLD, TooLittleGold
+from pipelines.label.describing import describe_pairs, load_writer
+from pipelines.label.judging import judge_pairs
+from pipelines.label.labelling import find_judgments
+from pipelines.label.loop.evidence import Evidence, gather_evidence
+from pipelines.label.loop.plans import (
+    FIRST_GOLD,
+    State,
+    choose_gold,
+    choose_people,
+    choose_random,
+    choose_rejudged,
+    choose_retrieved,
+    list_untouched,
+)
+from pipelines.label.loop.progress import (
+    GOLD,
+    REJUDGING,
+    RETRIEVAL,
+    Row,
+    count_cost,
+    find_iterations,
+    list_iterations,
+    name_loop,
+    write_iteration,
+)
+from pipelines.label.loop.recycling import check_gold, read_evidence
+from pipelines.lake.catalogue import Lake
+from pipelines.lake.run import Run, StageSummary, add_summaries
+from pipelines.view import View
+from schemas.ids import make_id
+from schemas.looping import LoopSpec
+
+STAGE = "judge"
+NOT_RISING = "accuracy on gold no longer rises by its standard error"
+NO_POOL = "no pair of the pool is left to fetch"
+NO_CALLS = "the calls are spent"
+REJUDGED = "what the best model does not agree with was judged again"
+
+
+class Loop:
+    """A recipe's loop over a lake, as one run sees it."""
+
+    def __init__(self, lake: Lake, run: Run, view: View) -> None:
+        self.lake, self.run, self.view = lake, run, view
+        self.recipe = view.recipe
+        self.spec = view.recipe.loop or LoopSpec()
+        self.loop_id = name_loop(view.recipe)
+        self.pool = make_id("pool", sorted(view.pairs["pair_id"]))
+        writer = load_writer(view.recipe, view.base)
+        self.writer = writer.annotator if writer else None
+        self._state: State | None = None
+
+    def look(self) -> Evidence:
+        """What speaks of the pool now."""
+        view = self.view
+        said = find_judgments(self.lake, self.recipe, view.judges, view.pairs, view.variants)
+        return gather_evidence(said, view.pairs, view.prompts, view.rollouts)
+
+    def read(self) -> State:
+        """The pool as it reads now."""
+        evidence = self.look()
+        if self._state is None or not self._state.evidence.list_inputs().equals(
+            evidence.list_inputs()
+        ):
+            self._state = State(
+                evidence, *read_evidence(self.lake, self.run, self.recipe, evidence)
+            )
+        return self._state
+
+
+def run_loop(lake: Lake, run: Run, view: View, limit: int | None = None) -> StageSummary:
+    """Go on with the loop as far as it can be gone now, or as `limit` calls reach.
+
+    `extra["iterations"]` holds its iterations (see
+    `pipelines.label.loop.progress.list_iterations`), `waiting` how many pairs it waits for people
+    to answer.
+
+    Raises:
+        NoGold, TooLittleGold: before anything is asked, with how much is needed.
+        annotators.loop.jury.JuryNoBetterThanChance: before anything but gold is judged.
+    """
+    started = time.monotonic()
+    loop = Loop(lake, run, view)
+    parts: list[StageSummary] = []
+    waiting = 0
+    with lake.lease(f"loop:{loop.loop_id[:16]}", run):
+        while True:
+            rows = find_iterations(lake, loop.loop_id)
+            last = rows[-1] if rows else None
+            if last is None or last["status"] == "done":
+                kind = choose_kind(rows, loop.spec, loop.pool)
+                if kind is None:
+                    break
+                _plan(loop, rows, kind)
+            elif last["status"] == "planned":
+                left = None if limit is None else limit - sum(p.extra["calls"] for p in parts)
+                parts.append(_carry_out(loop, last, left))
+                if parts[-1].extra["remaining"]:
+                    break
+                _conclude_judging(loop, rows, last)
+            else:
+                waiting = count_open(lake, last["asked"])
+                if waiting:
+                    run.tell(
+                        f"iteration {last['number']} waits for people: {waiting} of "
+                        f"{len(last['asked'])} pairs are open. Send them (assay review push), pull "
+                        "and release the answers, and run the same command again"
+                    )
+                    break
+                _finish(loop, rows, last)
+    summary = add_summaries(STAGE, parts)
+    told = list_iterations(lake, loop.loop_id)
+    return StageSummary(
+        STAGE,
+        rows_in=summary.rows_in,
+        kept=summary.kept,
+        dropped=summary.dropped,
+        seconds=time.monotonic() - started,
+        extra={**summary.extra, "iterations": told, "waiting": waiting},
+    )
+
+
+def choose_kind(rows: list[Row], spec: LoopSpec, pool: str) -> str | None:
+    """What the next iteration is to be; None where all is done for this pool.
+
+    Args:
+        rows: the iterations so far, all done.
+        pool: the hash of the candidate pairs.
+    """
+    if not rows:
+        return GOLD
+    mine = [row for row in rows if row["pool"] == pool]
+    if any(row["kind"] == REJUDGING for row in mine):
+        return None
+    fetched = sum(row["kind"] == RETRIEVAL for row in rows)
+    ended = bool(mine) and mine[-1]["ended"] is not None
+    return REJUDGING if ended or fetched >= spec.iterations else RETRIEVAL
+
+
+def is_rising(rows: list[Row], accuracy: float, n: int) -> bool:
+    """Whether this accuracy on `n` gold pairs is above all before by more than its standard
+    error."""
+    before = [row["accuracy"] for row in rows if row["accuracy"] is not None]
+    error = float(np.sqrt(accuracy * (1 - accuracy) / max(n, 1)))
+    return not before or accuracy > max(before) + error
+
+
+def count_open(lake: Lake, asked: list[str]) -> int:
+    """How many of these pairs people have still to settle: neither released nor discarded, and not
+    gone from the desk."""
+    wanted = pl.DataFrame({"pair_id": asked}, schema={"pair_id": pl.String})
+    found = lake.query(
+        "SELECT count(*) AS n FROM wanted ANTI JOIN releases USING (pair_id) "
+        "ANTI JOIN (SELECT pair_id FROM reviews WHERE status = 'gone') USING (pair_id)",
+        wanted=wanted,
+    )
+    return int(found["n"][0])
+
+
+def _plan(loop: Loop, rows: list[Row], kind: str) -> None:
+    """Fix the pairs of the next iteration and commit them."""
+    taken = {key for row in rows for key in row["pair_ids"]}
+    ended = None
+    if kind == GOLD:
+        evidence = loop.look()
+        _check_enough(loop, evidence)
+        chosen = choose_gold(evidence, loop.recipe.seed) if loop.recipe.judges else []
+    else:
+        state = loop.read()
+        evidence = state.evidence
+        if kind == RETRIEVAL:
+            chosen = choose_retrieved(loop.lake, loop.run, state, taken, loop.spec.neighbours)
+            ended = None if chosen else NO_POOL
+        else:
+            judges = bool(loop.recipe.judges)
+            threshold = loop.recipe.label.threshold
+            chosen = choose_rejudged(state, taken, threshold) if judges else []
+    room = _find_room(loop, rows)
+    if room is not None and len(chosen) > room:
+        chosen, ended = chosen[:room], NO_CALLS
+    row: dict[str, Any] = {
+        "loop_id": loop.loop_id,
+        "number": len(rows),
+        "name": loop.recipe.name,
+        "kind": kind,
+        "pool": loop.pool,
+        "pair_ids": sorted(chosen),
+        "asked": [],
+        "gold": int((~np.isnan(evidence.truth)).sum()),
+        "silver": len((taken | set(chosen)) - _list_gold(evidence)),
+        "candidates": len(list_untouched(evidence, taken)),
+        "ended": ended,
+        **dict.fromkeys(("accuracy", "accuracy_low", "accuracy_high", "accuracy_read")),
+        **dict.fromkeys(("verdicts", "tokens_in", "tokens_out"), 0),
+        **dict.fromkeys(("seconds", "minutes"), 0.0),
+    }
+    write_iteration(loop.lake, loop.run, row, "planned")
+    loop.run.tell(f"iteration {row['number']} ({kind}): {len(chosen)} pairs to judge")
+
+
+def _check_enough(loop: Loop, evidence: Evidence) -> None:
+    """See that there is gold to begin with; where people may be asked, ask them for it."""
+    for line in evidence.notices:
+        loop.run.tell(line)
+    known = int((~np.isnan(evidence.truth)).sum())
+    if known >= LEAST_GOLD:
+        return
+    if _count_asked(loop) == 0:
+        reviews = choose_random(loop.lake, loop.recipe, evidence)
+        if reviews:
+            loop.lake.append({"reviews": reviews}, run=loop.run, stage="loop", message="first gold")
+    open_ = _count_asked(loop)
+    if open_:
+        raise TooLittleGold(
+            f"{loop.recipe.name}: {known} gold pairs teach, and weighing judges takes "
+            f"{LEAST_GOLD}. {open_} pairs drawn at random wait for people: send them (assay review "
+            "push), pull and release the answers, and run the same command again. No call was made"
+        )
+    check_gold(loop.recipe, evidence)
+    raise TooLittleGold(
+        f"{loop.recipe.name}: {known} gold pairs teach, and weighing judges takes {LEAST_GOLD}: "
+        f"have people label {LEAST_GOLD - known} more, drawn at random, or import them (with "
+        "minutes under loop they are asked). No call was made"
+    )
+
+
+def _count_asked(loop: Loop) -> int:
+    """How many of the pairs drawn for a first gold people have still to settle."""
+    found = loop.lake.query("SELECT DISTINCT pair_id FROM reviews WHERE reason = ?", [FIRST_GOLD])
+    mine = set(loop.view.pairs["pair_id"])
+    return count_open(loop.lake, [key for key in found["pair_id"] if key in mine])
+
+
+def _list_gold(evidence: Evidence) -> set[str]:
+    return set(evidence.pairs.filter(pl.col("truth").is_not_null())["pair_id"])
+
+
+def _find_room(loop: Loop, rows: list[Row]) -> int | None:
+    """How many pairs the calls that are left reach for, by what a pair has cost; None: no bound."""
+    if loop.spec.calls is None:
+        return None
+    spent = sum(row["verdicts"] for row in rows)
+    judged = sum(len(row["pair_ids"]) for row in rows)
+    each = spent / judged if judged and spent else 2.0 * max(len(loop.recipe.judges), 1)
+    return max(0, int((loop.spec.calls - spent) / each))
+
+
+def _carry_out(loop: Loop, row: Row, limit: int | None) -> StageSummary:
+    """Have the pairs of an iteration described and judged, as far as `limit` calls reach."""
+    view = loop.view
+    pairs = view.pairs.filter(
+        pl.col("pair_id").is_in(pl.Series(row["pair_ids"], dtype=pl.String).implode())
+    )
+    work = loop.lake, loop.run, loop.recipe, view.base, view.prompts, pairs, view.rollouts
+    described = describe_pairs(*work, limit)
+    left = None if limit is None else limit - described.extra.get("calls", 0)
+    judged = judge_pairs(*work, left)
+    parts = [described, judged] if described.rows_in else [judged]
+    return add_summaries(STAGE, parts)
+
+
+def _conclude_judging(loop: Loop, rows: list[Row], row: Row) -> None:
+    """After the judges have spoken: check the jury, ask people, or finish."""
+    if row["kind"] == GOLD:
+        evidence = loop.look()
+        asked = {judge.annotator for judge in loop.view.judges}
+        mine = [place for place, name in enumerate(evidence.judges) if name in asked]
+        truth = np.where(np.isnan(evidence.truth), 0.5, evidence.truth)
+        check_jury(evidence.said[:, mine], truth)
+    elif row["kind"] == RETRIEVAL and loop.spec.minutes > 0:
+        reviews = choose_people(loop.lake, loop.recipe, loop.read())
+        if reviews:
+            asked = sorted(review["pair_id"] for review in reviews)
+            write_iteration(loop.lake, loop.run, row, "waiting", reviews, asked=asked)
+            return
+    _finish(loop, rows, row)
+
+
+def _finish(loop: Loop, rows: list[Row], row: Row) -> None:
+    """Measure what an iteration has come to, and whether there is to be another."""
+    state = loop.read()
+    found = state.measure()
+    names = [judge.annotator for judge in loop.view.judges]
+    cost = count_cost(loop.lake, loop.view.pairs, row, names, loop.writer)
+    ended = row["ended"]
+    if row["kind"] == RETRIEVAL and ended is None:
+        n = int(state.found.is_sample.sum())
+        ended = None if is_rising(rows[:-1], found["accuracy"], n) else NOT_RISING
+    elif row["kind"] == REJUDGING:
+        ended = ended or REJUDGED
+    gold = int((~np.isnan(state.evidence.truth)).sum())
+    write_iteration(loop.lake, loop.run, row, "done", **found, **cost, gold=gold, ended=ended)
+    told = (
+        f"iteration {row['number']} ({row['kind']}): the best probe is right on "
+        f"{found['accuracy']:.1%} of gold, all voices together on {found['accuracy_read']:.1%}"
+    )
+    loop.run.tell(f"{told}; {ended}" if ended else told)

@@ -1,0 +1,87 @@
+"""How right the kept labels are: estimated from the gold that teaches, checked on the gold of the
+exam. This is the one place of the loop that reads exam gold, and nothing follows from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from annotators.agreement import find_interval
+from annotators.gold import select_gold, settle_gold
+from annotators.loop.precision import PrecisionUnknown, estimate_precision
+from annotators.votes import PAIR
+from pipelines.label.loop.auditing import measure_flips
+from pipelines.label.loop.evidence import TEACHES
+from pipelines.label.loop.outcomes import PoolRead, hold_against
+from pipelines.label.loop.progress import list_iterations, name_loop
+from pipelines.label.loop.recycling import STAGE, make_reading_scope
+from pipelines.lake.catalogue import Lake
+from pipelines.lake.decide import find_summary
+from schemas.recipe import Recipe
+
+
+def measure_loop(
+    lake: Lake, recipe: Recipe, read: PoolRead, judgments: pl.DataFrame, kept: pl.DataFrame
+) -> dict[str, Any]:
+    """What the card and the report of a version say of its loop.
+
+    Args:
+        judgments: of `pipelines.label.labelling.find_judgments`, exam gold among them.
+        kept: pair_id of the pairs whose label is of the reading.
+
+    Returns:
+    iterations: of the first stage, see `pipelines.label.loop.progress.list_iterations`.
+    reading: see `pipelines.label.loop.recycling.describe_reading`.
+    outcomes: pairs by rule, those of gold among them.
+    precision: by category, of `annotators.loop.precision.estimate_precision`; or `unknown`, why
+        not.
+    exam: the same pairs' likes among exam gold: by category (null is all) n, right, low, high.
+    flips: see `pipelines.label.loop.auditing.measure_flips`.
+    """
+    pairs, outcomes = read.evidence.pairs, read.outcomes
+    summary = find_summary(lake, STAGE, make_reading_scope(recipe, read.evidence))
+    found: dict[str, Any] = {
+        "iterations": list_iterations(lake, name_loop(recipe)),
+        "reading": summary.extra.get("reading") if summary else None,
+        "outcomes": dict(outcomes.group_by("rule").len().sort("rule").iter_rows()),
+        "precision": [],
+        "unknown": None,
+        "exam": check_exam(read, judgments),
+        "flips": measure_flips(lake),
+    }
+    categories = pairs.select("pair_id", "category")
+    sure = pl.max_horizontal("p_a", 1 - pl.col("p_a")).alias("sure")
+    mine = outcomes.join(kept, on="pair_id", how="semi").select("pair_id", sure)
+    mine = mine.join(categories, on="pair_id")
+    teaching = pairs.filter(pl.col("sample") & pl.col("truth").is_not_null())
+    gold = hold_against(outcomes, teaching.select("pair_id", "truth"))
+    gold = gold.join(categories, on="pair_id")
+    try:
+        table = estimate_precision(
+            mine["sure"].to_numpy(), mine["category"], gold["sure"].to_numpy(),
+            gold["right"].to_numpy(), gold["category"],
+        )  # fmt: skip
+        found["precision"] = table.to_dicts()
+    except PrecisionUnknown as error:
+        found["unknown"] = str(error)
+    return found
+
+
+def check_exam(read: PoolRead, judgments: pl.DataFrame) -> list[dict[str, Any]]:
+    """category (null, the first row, is all), n, right, low, high: how right the label is that the
+    reading would give the exam gold that it would keep. No row without such gold."""
+    held = read.evidence.pairs.filter(~pl.col("split").is_in(TEACHES))
+    voices = select_gold(judgments).join(held.select(PAIR), on=PAIR, how="semi")
+    gold = settle_gold(voices).join(held.select(*PAIR, "pair_id", "category"), on=PAIR)
+    right = hold_against(read.outcomes, gold.select("pair_id", truth="p_a"))
+    right = right.join(gold.select("pair_id", "category"), on="pair_id")
+    if right.is_empty():
+        return []
+    rows = []
+    for name in (None, *right["category"].unique().sort()):
+        own = right if name is None else right.filter(pl.col("category") == name)
+        share = float(own.select(pl.col("right").mean()).item())
+        low, high = find_interval(share, float(len(own)))
+        rows.append({"category": name, "n": len(own), "right": share, "low": low, "high": high})
+    return rows

@@ -1,0 +1,280 @@
+"""The iterations of the loop through the lake: what is fetched, what it costs, when it ends, whom
+it waits for, and that a kill changes nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from annotators.loop.jury import JuryNoBetterThanChance
+from annotators.loop.stacking import TooLittleGold
+from pipelines.label.loop import iterating
+from pipelines.label.loop.evidence import TEACHES
+from pipelines.label.loop.iterating import choose_kind, is_rising
+from pipelines.label.loop.progress import find_iterations, name_loop, write_iteration
+from pipelines.lake.importing import import_pool
+from pipelines.lake.run import new_run
+from pipelines.steps import Work, open_work, run_step, settle
+from schemas.looping import LoopSpec
+from schemas.recipe import Recipe
+from tests.conftest import ROOT
+from tests.pipelines.label.loop.planted_pool import (
+    make_pool_recipe,
+    plant_pool,
+    use_numbers,
+    write_pool,
+)
+from tests.stub_server import Stub, run_stub
+
+
+@pytest.fixture(autouse=True)
+def _numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_numbers(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def stub() -> Iterator[Stub]:
+    with run_stub(judges=True) as running:
+        yield running
+
+
+def make_loop_recipe(folder: Path, url: str, **changes: Any) -> Recipe:
+    """160 pairs, 90 of them gold, and a judge at `url` that is right on 85 % of them."""
+    known = {"accuracy": 0.85, **changes.pop("pool", {})}
+    pool = plant_pool(160, judges=1, **known)
+    file = write_pool(folder / "pool.jsonl", pool, gold=changes.pop("gold", 90), worths=True)
+    content = {
+        "models": {"m": {"model": "stub", "url": url, "concurrency": 16, "max_tries": 1}},
+        "judges": [{"name": "judge", "model": "m"}],
+        "loop": {"iterations": 2, "neighbours": 2},
+    }
+    return make_pool_recipe(file, **{**content, **changes})
+
+
+@contextmanager
+def open_loop(
+    folder: Path, recipe: Recipe, tell: Callable[[str], None] = lambda _: None
+) -> Iterator[Work]:
+    run = new_run(recipe, tell=tell)
+    with open_work(str(folder / "lake"), recipe, None, run) as work:
+        import_pool(work.lake, work.run, recipe.prompts.imports[0])
+        settle(work, until="verify")
+        yield work
+
+
+def list_rows(work: Work) -> list[dict[str, Any]]:
+    return find_iterations(work.lake, name_loop(work.recipe))
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory, stub: Stub) -> list[dict[str, Any]]:
+    """The iterations of a loop that nobody killed, after what they are was looked at."""
+    folder = tmp_path_factory.mktemp("calm")
+    with pytest.MonkeyPatch.context() as patch:
+        use_numbers(patch)
+        with open_loop(folder, make_loop_recipe(folder, stub.url)) as work:
+            check_calm(work)
+            return [{**row, "seconds": 0.0} for row in list_rows(work)]
+
+
+def test_gold_first_then_neighbours_of_errors_then_the_rest(calm: list[dict[str, Any]]) -> None:
+    assert len(calm) > 2
+
+
+def check_calm(work: Work) -> None:
+    summary = run_step(work, "judge")
+    rows = list_rows(work)
+    assert [row["status"] for row in rows] == ["done"] * len(rows)
+    kinds = [row["kind"] for row in rows]
+    assert kinds[0] == "gold" and kinds[1] == "retrieval" and kinds[-1] == "rejudging"
+    every = [key for row in rows for key in row["pair_ids"]]
+    assert len(every) == len(set(every))  # nothing is judged twice
+    assert summary.extra["calls"] == 2 * len(every) == sum(row["verdicts"] for row in rows)
+    view = work.look()
+    evidence = view.evidence
+    places = dict(evidence.pairs.select("pair_id", "truth").iter_rows())
+    assert all(places[key] is not None for key in rows[0]["pair_ids"])
+    split = dict(evidence.pairs.select("pair_id", "split").iter_rows())
+    fetched = rows[1]["pair_ids"]
+    assert fetched and all(places[k] is None and split[k] in TEACHES for k in fetched)
+    assert 0 < rows[0]["accuracy_low"] < rows[0]["accuracy"] < rows[0]["accuracy_high"]
+    assert rows[-1]["ended"] is not None
+    again = run_step(work, "judge")
+    assert again.extra["calls"] == 0 and len(list_rows(work)) == len(rows)
+    settle(work)
+    assert len(work.look().labels.filter(pl.col("tier") == "silver"))
+
+
+class Killed(Exception):
+    """Stands for the end of a process."""
+
+
+def test_killed_between_any_two_commits_it_comes_to_the_same(
+    tmp_path: Path, stub: Stub, monkeypatch: pytest.MonkeyPatch, calm: list[dict[str, Any]]
+) -> None:
+    """Every commit of the loop is the last one of a run once; so is every half of its calls."""
+    runs = 0
+    with open_loop(tmp_path, make_loop_recipe(tmp_path, stub.url)) as work:
+        while True:
+            runs += 1
+            assert runs < 40
+
+            def commit_and_die(*args: Any, **changes: Any) -> Any:
+                write_iteration(*args, **changes)
+                raise Killed
+
+            with monkeypatch.context() as patch:
+                if not list_rows(work) or list_rows(work)[-1]["kind"] != "rejudging":
+                    patch.setattr(iterating, "write_iteration", commit_and_die)
+                try:
+                    left = run_step(work, "judge", 33).extra["remaining"]
+                except Killed:
+                    continue
+            if not left:
+                break
+        killed = [{**row, "seconds": 0.0} for row in list_rows(work)]
+    assert runs > 2 * (len(calm) - 1) and killed == calm
+
+
+CHILD = """
+import sys
+from pathlib import Path
+import pytest
+from pipelines.steps import run_step
+from tests.pipelines.label.loop.planted_pool import use_numbers
+from tests.pipelines.label.loop.test_iterating import make_loop_recipe, open_loop
+
+use_numbers(pytest.MonkeyPatch())
+folder = Path(sys.argv[1])
+with open_loop(folder, make_loop_recipe(folder, sys.argv[2])) as work:
+    run_step(work, "judge")
+"""
+
+
+@pytest.mark.soak
+def test_a_process_killed_in_the_middle_is_taken_up(
+    tmp_path: Path, calm: list[dict[str, Any]]
+) -> None:
+    """SIGKILL while the neighbours of gold errors are being judged."""
+    with run_stub(judges=True, delay_ms=40) as slow:
+        code = [sys.executable, "-c", CHILD, str(tmp_path), slow.url]
+        child = subprocess.Popen(code, cwd=ROOT)
+        while slow.stats()["requests"] < 150 and child.poll() is None:
+            time.sleep(0.02)
+        assert child.poll() is None
+        child.kill()
+        child.wait()
+        with open_loop(tmp_path, make_loop_recipe(tmp_path, slow.url)) as work:
+            run_step(work, "judge")
+            assert [{**row, "seconds": 0.0} for row in list_rows(work)] == calm
+
+
+def test_a_loop_that_asks_people_waits_for_them_and_nobody_waits_here(
+    tmp_path: Path, stub: Stub
+) -> None:
+    recipe = make_loop_recipe(
+        tmp_path, stub.url, loop={"iterations": 1, "neighbours": 2, "minutes": 5}
+    )
+    with open_loop(tmp_path, recipe) as work:
+        waiting = run_step(work, "judge").extra["waiting"]
+        row = list_rows(work)[-1]
+        assert row["status"] == "waiting" and waiting == len(row["asked"]) > 2
+        reviews = work.lake.query("SELECT * FROM reviews WHERE reason = 'gold_loop'")
+        assert sorted(reviews["pair_id"]) == row["asked"]
+        assert reviews["expected_seconds"].sum() <= 5 * 60
+        settle(work)  # the run goes on with what there is
+        assert run_step(work, "judge").extra["calls"] == 0
+        rows = [
+            {"batch_id": "b", "review_id": r["review_id"], "pair_id": r["pair_id"],
+             "outcome": "gold" if place else "discarded", "tie": False, "annotators": [],
+             "approved_by": "test", "gates": "{}"}
+            for place, r in enumerate(reviews.iter_rows(named=True))
+        ]  # fmt: skip
+        work.lake.append({"releases": rows}, run=work.run, stage="test")
+        assert run_step(work, "judge").extra["waiting"] == 0
+        assert [r["status"] for r in list_rows(work)] == ["done"] * 3
+
+
+def test_the_calls_are_a_bound(tmp_path: Path, stub: Stub) -> None:
+    recipe = make_loop_recipe(tmp_path, stub.url, loop={"calls": 170, "neighbours": 8})
+    with open_loop(tmp_path, recipe) as work:
+        run_step(work, "judge")
+        rows = list_rows(work)
+        assert 150 < sum(row["verdicts"] for row in rows) <= 170
+        assert "the calls are spent" in {row["ended"] for row in rows}
+
+
+def test_nothing_is_spent_on_too_little_gold_or_a_jury_worse_than_chance(
+    tmp_path: Path, stub: Stub
+) -> None:
+    (tmp_path / "few").mkdir()
+    asked = stub.stats()["requests"]
+    with open_loop(tmp_path / "few", make_loop_recipe(tmp_path / "few", stub.url, gold=20)) as work:
+        with pytest.raises(TooLittleGold, match="more"):
+            run_step(work, "judge")
+        assert stub.stats()["requests"] == asked and list_rows(work) == []
+    (tmp_path / "bad").mkdir()
+    bad = make_loop_recipe(tmp_path / "bad", stub.url, pool={"accuracy": 0.2})
+    with open_loop(tmp_path / "bad", bad) as work:
+        for _ in range(2):
+            with pytest.raises(JuryNoBetterThanChance, match="nothing was spent on the pool"):
+                run_step(work, "judge")
+        assert len(list_rows(work)) == 1
+        assert stub.stats()["requests"] == asked + 2 * len(list_rows(work)[0]["pair_ids"])
+
+
+def test_a_pool_smaller_than_one_gold_pair_may_fetch_is_told(tmp_path: Path, stub: Stub) -> None:
+    told: list[str] = []
+    recipe = make_loop_recipe(tmp_path, stub.url, gold=156, loop={"iterations": 1})
+    with open_loop(tmp_path, recipe, told.append) as work:
+        run_step(work, "judge")
+        rows = list_rows(work)
+        fetched = next(row for row in rows if row["kind"] == "retrieval")
+        assert 0 < len(fetched["pair_ids"]) == fetched["candidates"] < 8
+    assert any("fewer than the 8" in line for line in told)
+
+
+def test_with_minutes_and_no_gold_people_are_asked_for_the_first(
+    tmp_path: Path, stub: Stub
+) -> None:
+    recipe = make_loop_recipe(tmp_path, stub.url, gold=0, loop={"minutes": 20})
+    with open_loop(tmp_path, recipe) as work:
+        for _ in range(2):  # a second run asks for no more than the minutes hold
+            with pytest.raises(TooLittleGold, match="drawn at random wait for people"):
+                run_step(work, "judge")
+        reviews = work.lake.query("SELECT * FROM reviews WHERE reason = 'first_gold'")
+        assert 20 < len(reviews) < 70 and reviews["expected_seconds"].sum() <= 20 * 60
+
+
+def make_row(kind: str, pool: str = "p", ended: str | None = None, a: float = 0.6) -> Any:
+    return {"kind": kind, "pool": pool, "ended": ended, "accuracy": a}
+
+
+def test_what_comes_next() -> None:
+    spec = LoopSpec(iterations=2)
+    gold, one = make_row("gold"), make_row("retrieval")
+    over = make_row("retrieval", ended="because")
+    last = make_row("rejudging", ended="done")
+    assert choose_kind([], spec, "p") == "gold"
+    assert choose_kind([gold], spec, "p") == "retrieval"
+    assert choose_kind([gold, one], spec, "p") == "retrieval"
+    assert choose_kind([gold, one, one], spec, "p") == "rejudging"
+    assert choose_kind([gold, over], spec, "p") == "rejudging"
+    assert choose_kind([gold, over, last], spec, "p") is None
+    assert choose_kind([gold, over, last], spec, "grown") == "retrieval"
+    assert choose_kind([gold], LoopSpec(iterations=0), "p") == "rejudging"
+
+
+def test_rising_is_more_than_the_standard_error() -> None:
+    rows = [make_row("gold", a=0.6), make_row("retrieval", a=0.7)]
+    assert is_rising([], 0.5, 10)
+    assert is_rising(rows, 0.75, 100) and not is_rising(rows, 0.74, 100)
+    assert not is_rising(rows, 0.65, 10_000)
