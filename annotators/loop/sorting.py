@@ -24,8 +24,8 @@ ACTIONS = ("keep", "judge", "flip", "discard")
 ALL_WARNING = (
     "flip_policy all turns round every pair that is not kept: of the labels that it turned on a "
     "real pool with 10, 25 and 40 % of labels wrong at random, 19, 41 and 58 % were right "
-    "afterwards; unanimous had 49, 74 and 85 % right. Where labels are mostly right, take none, and "
-    "have people look at a sample of whatever is turned"
+    "afterwards; unanimous had 49, 74 and 85 % right. Where labels are mostly right, take none, "
+    "and have people look at a sample of whatever is turned"
 )
 """To print where somebody takes `all`; measured by `python -m benchmarks.loop --show 4`."""
 
