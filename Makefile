@@ -47,7 +47,7 @@ bench: setup ## measured ratios, side by side in one run
 	$(BIN)/python -m benchmarks.bulk_texts
 	$(BIN)/python -m benchmarks.semantic
 
-bench-loop: setup ## does the gold loop pay? twenty seeds on real pools, an hour or two of one core
+bench-loop: setup ## does the gold loop pay? real pools, planted noise, twenty seeds (an hour or more)
 	$(BIN)/python -m benchmarks.loop
 
 soak: setup ## long tests: twenty kills, three people replayed
