@@ -118,7 +118,7 @@ class Readings(Row):
     gold; `p_gold`, `p_best` and `p_jury` that of the model taught by gold alone, of the best one
     and of the judges (null where none spoke). `came` is what the pair came with (1: response_a, 0,
     0.5 a tie, null nothing) and `trust` the chance that such a label is right, by who gave it and
-    how long it is. `sample` says that the pair is gold that weighed the voices. `action` (keep,
+    how long it is. `weighs` says that the pair is gold that weighed the voices. `action` (keep,
     flip, discard, or read where no label came) and `rule` are those of
     `annotators.loop.sorting`.
     """
@@ -131,7 +131,7 @@ class Readings(Row):
     p_jury = dy.Float64(nullable=True, min=0, max=1)
     came = dy.Float64(nullable=True, min=0, max=1)
     trust = dy.Float64(nullable=True, min=0, max=1)
-    sample = dy.Bool()
+    weighs = dy.Bool()
     action = dy.String(min_length=1)
     rule = dy.String(min_length=1)
 

@@ -2,7 +2,8 @@
 teaches.
 
 Gold is what `annotators.gold` says. Of it the pairs of the train side teach; those of the test side
-are the exam, and nothing here ever looks at what they say: to the loop they are pairs like others.
+are the exam (`pipelines.lake.teaching`), and nothing here ever looks at what they say: to the loop
+they are pairs like others.
 
 Voices are, each by its annotator: the recipe's judges (in both orders, where order matters),
 verdicts and scores that came with a pool from machines, signals and other reward models. A voice is
@@ -25,9 +26,9 @@ from annotators.signals.compare import compare_scores
 from annotators.votes import PAIR, call_label
 from pipelines.label.people.counting import PEOPLE
 from pipelines.label.policies import collect_pairwise
+from pipelines.lake.teaching import on_train
 
 Array = NDArray[np.float64]
-TEACHES = ("train", "gold-teach")
 MACHINES = ("llm", "judges_of_pool", "reward_model")
 LABEL = "label_of_pool"
 LEAST_HEARD = 20  # gold pairs
@@ -123,7 +124,7 @@ def gather_evidence(
 def _find_gold(judgments: pl.DataFrame, pairs: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     """response_a, response_b, truth, sample and of_pool of the gold that teaches; and how many of
     these pairs have voices that deny one another."""
-    teaching = pairs.filter(pl.col("split").is_in(TEACHES)).select(PAIR)
+    teaching = pairs.filter(on_train()).select(PAIR)
     voices = select_gold(judgments).join(teaching, on=PAIR, how="semi")
     people = pl.col("annotator").str.starts_with(PEOPLE)
     traits = voices.group_by(PAIR).agg(

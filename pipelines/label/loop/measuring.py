@@ -12,12 +12,12 @@ from annotators.gold import select_gold, settle_gold
 from annotators.loop.precision import PrecisionUnknown, estimate_precision
 from annotators.votes import PAIR
 from pipelines.label.loop.auditing import measure_flips
-from pipelines.label.loop.evidence import TEACHES
 from pipelines.label.loop.outcomes import PoolRead, hold_against
 from pipelines.label.loop.progress import list_iterations, name_loop
 from pipelines.label.loop.recycling import STAGE, make_reading_scope
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import find_summary
+from pipelines.lake.teaching import on_test
 from schemas.recipe import Recipe
 
 
@@ -71,7 +71,7 @@ def measure_loop(
 def check_exam(read: PoolRead, judgments: pl.DataFrame) -> list[dict[str, Any]]:
     """category (null, the first row, is all), n, right, low, high: how right the label is that the
     reading would give the exam gold that it would keep. No row without such gold."""
-    held = read.evidence.pairs.filter(~pl.col("split").is_in(TEACHES))
+    held = read.evidence.pairs.filter(on_test())
     voices = select_gold(judgments).join(held.select(PAIR), on=PAIR, how="semi")
     gold = settle_gold(voices).join(held.select(*PAIR, "pair_id", "category"), on=PAIR)
     right = hold_against(read.outcomes, gold.select("pair_id", truth="p_a"))

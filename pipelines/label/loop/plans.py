@@ -14,13 +14,14 @@ from annotators.loop.reading import PoolReading
 from annotators.loop.retrieval import fetch_neighbours
 from annotators.loop.sorting import sort_pairs
 from annotators.loop.spending import Source, spend
-from pipelines.label.loop.evidence import TEACHES, Evidence
+from pipelines.label.loop.evidence import Evidence
 from pipelines.label.loop.recycling import KEYS, hear_jury, measure_reader, turn_to_label
 from pipelines.label.people.costs import expect_seconds
 from pipelines.label.people.targets import list_targets
 from pipelines.label.people.voices import CONTEXT
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run
+from pipelines.lake.teaching import on_train
 from pipelines.lake.vectors import embed_missing, read_vectors
 from schemas.ids import make_seed
 from schemas.recipe import Recipe
@@ -97,7 +98,7 @@ def choose_gold(evidence: Evidence, seed: int) -> list[str]:
 def list_untouched(evidence: Evidence, taken: set[str]) -> pl.DataFrame:
     """The pairs that an iteration may still fetch: of the train side, not gold, not taken."""
     return evidence.pairs.filter(
-        pl.col("split").is_in(TEACHES),
+        on_train(),
         pl.col("truth").is_null(),
         ~pl.col("pair_id").is_in(pl.Series(sorted(taken), dtype=pl.String).implode()),
     )
@@ -158,7 +159,7 @@ def choose_people(lake: Lake, recipe: Recipe, state: State) -> list[dict[str, An
     """Rows of `reviews` for the pairs on which people's minutes are expected to put most labels
     right (see `annotators.loop.spending`), within `loop.minutes`."""
     frame = state.pairs.with_columns(z=pl.Series(state.found.log_odds)).filter(
-        pl.col("split").is_in(TEACHES) & pl.col("truth").is_null()
+        on_train() & pl.col("truth").is_null()
     )
     return _ask(lake, recipe, frame, LOOP)
 

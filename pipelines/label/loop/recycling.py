@@ -157,7 +157,7 @@ def tabulate_reading(
         trust=pl.Series(np.where(np.isnan(came) | (came == 0.5), np.nan, found.trust)).fill_nan(
             None
         ),
-        sample=pl.Series(found.is_sample),
+        weighs=pl.Series(found.is_sample),
     )  # fmt: skip
     acted = sort_pairs(turn_to_label(frame), flip_policy, judged=True)
     return frame.join(

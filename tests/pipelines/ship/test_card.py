@@ -12,6 +12,7 @@ from annotators.pairwise import PairwiseJudge
 from annotators.templates import hash_templates
 from engines.models import ResolvedModel
 from pipelines.label.juries import JURIES
+from pipelines.label.labelling import LOOP
 from pipelines.label.policies import POLICIES
 from pipelines.label.talking import describe_judge
 from pipelines.lake.catalogue import Lake, open_lake
@@ -141,4 +142,4 @@ def test_a_jury_with_people_in_it_is_no_model(tmp_path: Path) -> None:
 
 
 def test_every_policy_has_its_sentence() -> None:
-    assert POLICY_TEXT.keys() == POLICIES.keys() | JURIES.keys()
+    assert POLICY_TEXT.keys() == POLICIES.keys() | JURIES.keys() | {LOOP}
