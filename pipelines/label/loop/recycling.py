@@ -17,7 +17,7 @@ from scipy.special import expit
 from annotators.agreement import find_interval
 from annotators.loop.jury import weigh_judges
 from annotators.loop.reading import PoolReading, read_pool
-from annotators.loop.sorting import sort_pairs
+from annotators.loop.sorting import ALL_WARNING, sort_pairs
 from annotators.loop.stacking import LEAST_GOLD, TooLittleGold
 from engines.embedder import MINILM, name_embedder
 from pipelines.label.loop.evidence import Evidence
@@ -34,12 +34,6 @@ RULES = 1
 READ = "read"
 KEYS = ["pair_id", "prompt_id", "response_a", "response_b"]
 Array = NDArray[np.float64]
-FLIP_ALL = (
-    "flip_policy is all: every label that is not kept is turned round, whoever rejects it. On "
-    "published judge outputs with 30 % of the labels spoiled, 45 % of the labels turned so were "
-    "right, fewer than a coin's; of those that gold model, best model and jury all rejected, 70 %. "
-    "Take unanimous, or none"
-)
 
 
 class NoGold(TooLittleGold):
@@ -65,12 +59,12 @@ def recycle_pairs(lake: Lake, run: Run, recipe: Recipe, evidence: Evidence) -> S
             run.tell(line)
         policy = spec.flip_policy if spec else "none"
         if policy == "all":
-            run.tell(FLIP_ALL)
+            run.tell(ALL_WARNING)
         at, found = read_evidence(lake, run, recipe, evidence)
         rows = tabulate_reading(evidence, at, found, policy).with_columns(scope=pl.lit(scope))
         told = describe_reading(evidence, at, found, recipe.seed)
         if policy == "all":
-            told["notices"].append(FLIP_ALL)
+            told["notices"].append(ALL_WARNING)
         return Decided([], tables={"readings": rows}, extra={"reading": told})
 
     return decide_stage(
