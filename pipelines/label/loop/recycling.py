@@ -178,8 +178,8 @@ def hear_jury(evidence: Evidence, at: NDArray[np.int64], found: PoolReading) -> 
     said = evidence.said[at]
     if not evidence.judges:
         return np.full(len(at), np.nan)
-    heard = np.column_stack([said, found.p_gold])
-    told = found.jury.tell(heard)[:, :-1].sum(axis=1)
+    heard = np.column_stack([np.full(len(at), np.nan), said])
+    told = found.teacher.tell(heard)[:, 1:].sum(axis=1)
     silent = np.isnan(said).all(axis=1)
     p: Array = np.where(silent, np.nan, expit(told))
     return p
