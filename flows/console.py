@@ -61,6 +61,8 @@ def describe_summary(row: dict[str, Any]) -> str:
         if sum(row[kind].values()):
             named = ", ".join(f"{name} {n}" for name, n in row[kind].items() if n)
             parts.append(f"{kind}: {named}")
+    if row["flipped"]:
+        parts.append(f"flipped: {row['flipped']}")
     if row["to_review"]:
         parts.append(f"to people: {row['to_review']}")
     if row.get("calls"):
