@@ -42,7 +42,7 @@ def queue_reviews(lake: Lake, run: Run, view: View, question: str = "preference"
         fresh = [row for row in targets if row["review_id"] not in known]
         rows = _rank(lake, undecided, fresh, question, view.recipe.review.limit) if fresh else []
         audit = []
-        if view.recipe.loop and question == "preference":
+        if question == "preference" and view.recipe.loop:
             sample = view.recipe.loop.sample
             audit = list_audit(lake, view.labels, sample, view.recipe.seed, known)
         if rows or audit:

@@ -38,6 +38,6 @@ def test_rules_that_recipes_and_pools_name_have_words() -> None:
 
 
 def test_words_are_of_rules_that_are_there_and_tell_them_apart() -> None:
-    made = ("contaminated_", "over_")
+    made = ("contaminated_", "flip_", "over_")
     assert {rule for rule in WORDS if not rule.startswith(made)} <= list_constants()
     assert len(set(WORDS.values())) == len(WORDS)

@@ -48,7 +48,7 @@ def fill(lake: Lake, prompts: int, responses: int) -> Any:
     ).with_columns(
         status=pl.lit("to_review"), reason=pl.lit("tie"), entropy=pl.lit(1.0, pl.Float64)
     )
-    recipe = SimpleNamespace(review=ReviewSpec(limit=50))
+    recipe = SimpleNamespace(review=ReviewSpec(limit=50), loop=None)
     return SimpleNamespace(labels=labels, recipe=recipe)
 
 
