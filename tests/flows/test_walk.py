@@ -61,8 +61,9 @@ def test_tiny_walks_through_every_command(tmp_path: Path, monkeypatch: pytest.Mo
     assert (second["version"], second["rows"]) == (2, 6)
 
     versions = walk("versions", *lake)["versions"]
-    assert [row.keys() for row in versions] == [VERSION_KEYS] * 2
-    assert versions == [{key: row[key] for key in VERSION_KEYS} for row in (first, second)]
+    assert [row.keys() for row in versions] == [VERSION_KEYS | {"gold_withdrawn"}] * 2
+    kept = [{key: row[key] for key in VERSION_KEYS} for row in (first, second)]
+    assert versions == [{**row, "gold_withdrawn": 0} for row in kept]
 
     changes = walk("diff", "tiny@1", "tiny@2", *lake)
     assert (changes["from"], changes["to"]) == ("tiny@1", "tiny@2")
