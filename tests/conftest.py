@@ -24,7 +24,7 @@ from schemas.recipe import ModelSpec, Recipe, parse_recipe
 ROOT = Path(__file__).parents[1]
 
 # no deadline: a busy machine is no failure
-settings.register_profile("assay", deadline=None, max_examples=30)
+settings.register_profile("assay", deadline=None, max_examples=20)
 settings.load_profile("assay")
 
 

@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from annotators.desk.client import Desk, ask, connect_desk, name_person, speak_to
-from annotators.desk.questions import read_guideline
+from annotators.guidelines import read_guideline
 from engines.services import Service
 from pipelines.lake.catalogue import open_lake
 from schemas.recipe import parse_recipe

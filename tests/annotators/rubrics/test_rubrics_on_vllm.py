@@ -60,7 +60,7 @@ def ask(judge: Judge, endpoint: Endpoint, items: Sequence[Item] = ITEMS) -> list
     return rows
 
 
-@pytest.mark.parametrize("adapt", [False, True])
+@pytest.mark.parametrize("adapt", [False, pytest.param(True, marks=pytest.mark.soak)])
 def test_criteria_are_scored_in_both_orders(
     model: ResolvedModel, endpoint: Endpoint, adapt: bool
 ) -> None:

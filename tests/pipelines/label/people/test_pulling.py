@@ -263,7 +263,7 @@ def break_something(desk: FakeDesk, kind: str, at: int, person: str, review_id: 
 
 
 @given(EVENTS, st.integers(0, 2**31))
-@settings(max_examples=6)
+@settings(max_examples=4)
 def test_whatever_the_pulls_saw_and_in_whatever_order_they_come_to_the_same(
     events: list[tuple[str, int, str, str | None]], seed: int
 ) -> None:
