@@ -18,7 +18,7 @@ setup: $(VENV)/.ready ## install Assay and what it needs into .venv
 
 $(VENV)/.ready: $(LOCKS)/assay.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --no-deps -r $(LOCKS)/assay.lock
+	$(BIN)/pip install --quiet --no-compile --no-deps -r $(LOCKS)/assay.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	$(BIN)/python -c "import duckdb, polars, prefect, datasets, torch, trl, flows.cli"
 	touch $@
