@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.lake import places
 from pipelines.lake.catalogue import Lake, LakeError, open_lake, parse_place
 from pipelines.lake.locks import LeaseHeld
 from pipelines.lake.run import StageSummary, new_run
@@ -224,6 +225,25 @@ def test_duckdb_file_catalogue(tmp_path: Path) -> None:
         lake.append({"responses": make_responses(["a"])}, run=new_run(), stage="t")
     with open_lake(tmp_path) as lake:  # the folder says which catalogue it has
         assert count(lake) == 1
+
+
+def test_an_extension_file_that_somebody_changed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_lake(tmp_path / "lake"):
+        pass  # this process has checked the signatures of the files that ship
+    changed = tmp_path / "ducklake.duckdb_extension"
+    content = bytearray(places.find_extension("ducklake").read_bytes())
+    content[len(content) // 2] ^= 1
+    changed.write_bytes(content)
+    find = places.find_extension
+    monkeypatch.setattr(
+        "pipelines.lake.catalogue.find_extension",
+        lambda name: changed if name == "ducklake" else find(name),
+    )
+    for _ in range(2):
+        with pytest.raises(LakeError, match="signature"):
+            open_lake(tmp_path / "lake")
 
 
 def test_a_lake_may_be_moved(tmp_path: Path) -> None:
