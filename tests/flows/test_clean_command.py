@@ -108,7 +108,8 @@ def test_killed_at_random_moments_it_ends_the_same(tmp_path: Path, kills: int) -
     assert stopped == kills
 
 
-@pytest.mark.slow
+@pytest.mark.soak
+@pytest.mark.timeout(600)
 def test_workers_of_a_ray_cluster_come_to_the_same(tmp_path: Path) -> None:
     pytest.importorskip("prefect_ray")
     pool = write_files(tmp_path / "pool", 600, 6)

@@ -51,7 +51,7 @@ def test_the_steps_of_a_command_add_up(tmp_path: Path) -> None:
         prompts = {"arithmetic": {"count": 12}, "open": {"model": "m", "count": 5}}
         recipe = write_recipe(tmp_path / "r.yaml", make_recipe(stub.url, prompts=prompts))
         for command in ("synthesise", "dedup", "rollouts", "judge", "label"):
-            done = run_assay(command, recipe, "--lake", tmp_path / "lake", "--json")
+            done = run_here(command, recipe, "--lake", tmp_path / "lake", "--json")
             assert done.returncode == 0, done.stderr
             row = json.loads(done.stdout)
             stages = row["stages"]

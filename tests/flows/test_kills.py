@@ -98,8 +98,8 @@ def check_keys(folder: Path) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_two_kills_change_nothing_of_a_run(tmp_path: Path) -> None:
-    check_kills(tmp_path, 2, seed=random.randrange(2**31))
+def test_a_kill_changes_nothing_of_a_run(tmp_path: Path) -> None:
+    check_kills(tmp_path, 1, seed=random.randrange(2**31))
 
 
 @pytest.mark.soak

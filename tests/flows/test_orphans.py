@@ -15,13 +15,44 @@ from flows.orphans import PrefectUnreachable, close_orphans, name_this_process
 from tests.conftest import ROOT, run_assay
 
 
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A real server with nothing in it."""
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
-    service = start_service("prefect")
-    yield service
-    stop_service(service)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
+        service = start_service("prefect")
+        yield service
+        stop_service(service)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.xdist_group("prefect")
+def test_a_run_closes_the_one_that_was_killed_before_it(
+    server: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    url = f"{server.url}/api"
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    arguments = ["run", "tiny", "--lake", str(tmp_path / "lake"), "--out", str(tmp_path / "out")]
+    first = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *arguments],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    assert first.stderr is not None
+    assert first.stderr.readline()
+    first.kill()
+    first.communicate()
+    second = run_assay(*arguments)
+    assert second.returncode == 0, second.stderr
+    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+        states = [run.state.type.value for run in client.read_flow_runs()]
+    assert sorted(states) == ["COMPLETED", "CRASHED"]
 
 
 @pytest.mark.slow
@@ -68,33 +99,3 @@ def test_only_the_runs_of_processes_that_are_gone_are_closed(
     stop_service(server)
     with pytest.raises(PrefectUnreachable, match=r"does not answer.*assay up prefect"):
         close_orphans(url)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.xdist_group("prefect")
-def test_a_run_closes_the_one_that_was_killed_before_it(
-    server: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    url = f"{server.url}/api"
-    monkeypatch.setenv("PREFECT_API_URL", url)
-    arguments = ["run", "tiny", "--lake", str(tmp_path / "lake"), "--out", str(tmp_path / "out")]
-    first = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *arguments],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-    assert first.stderr is not None
-    assert first.stderr.readline()
-    first.kill()
-    first.communicate()
-    second = run_assay(*arguments)
-    assert second.returncode == 0, second.stderr
-    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
-        states = [run.state.type.value for run in client.read_flow_runs()]
-    assert sorted(states) == ["COMPLETED", "CRASHED"]

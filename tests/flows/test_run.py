@@ -145,7 +145,7 @@ def test_publishing_applies_a_changed_cleaning_without_a_call(tmp_path: Path) ->
         asked = stub.stats()["requests"]
         short = {"max_response_chars": 30}  # the stub's answers are longer, references are not
         recipe = write_recipe(tmp_path / "recipe.yaml", make_recipe(stub.url, clean=short))
-        done = run_assay("publish", recipe, "--lake", tmp_path / "lake", "--json")
+        done = run_here("publish", recipe, "--lake", tmp_path / "lake", "--json")
         assert stub.stats()["requests"] == asked
     assert first.rows > 0
     assert done.returncode == 1 and "no pair is left to publish" in done.stderr

@@ -31,7 +31,7 @@ from schemas.recipe import parse_import
 from tests.annotators.judging import MODEL, hold, make_item
 from tests.annotators.ranking.test_ranker import TEMPLATE, judge_by
 from tests.annotators.rubrics.test_taxonomy import SMALL
-from tests.conftest import make_recipe, run_assay
+from tests.conftest import make_recipe, run_here
 from tests.pipelines.splitting import put_in, put_in_train
 
 PAIRS = 60
@@ -183,13 +183,13 @@ def test_a_judge_without_a_fit_is_named(lake: Lake, tmp_path: Path) -> None:
 def test_the_command_prints_and_keeps_the_cards(tmp_path: Path) -> None:
     with open_lake(tmp_path / "lake") as lake:
         fill(lake, make_opinions(25), tmp_path)
-    done = run_assay("reliability", "--lake", tmp_path / "lake", "--json")
+    done = run_here("reliability", "--lake", tmp_path / "lake", "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert set(said["annotators"]) == {"import:x/expert", "import:x/fair", "import:x/placed"}
     with open_lake(tmp_path / "lake") as lake:
         assert set(read_cards(lake)) == set(said["annotators"])
-    wrong = run_assay("reliability", "--lake", tmp_path / "lake", "--gold", "import:x/expart")
+    wrong = run_here("reliability", "--lake", tmp_path / "lake", "--gold", "import:x/expart")
     assert wrong.returncode == 1 and "import:x/expert" in wrong.stderr
 
 
@@ -215,7 +215,7 @@ def test_a_what_if_is_shown_and_changes_no_stored_card(tmp_path: Path) -> None:
         fill(lake, make_opinions(25), tmp_path)
         record_cards(lake, new_run(), measure_annotators(lake))
         before = read_cards(lake)
-    done = run_assay("reliability", "--lake", place, "--json", "--gold", "import:x/placed")
+    done = run_here("reliability", "--lake", place, "--json", "--gold", "import:x/placed")
     said = json.loads(done.stdout)
     assert said["gold"]["sources"] == ["import:x/placed"]
     assert said["annotators"]["import:x/fair"]["accuracy"] != before["import:x/fair"]["accuracy"]

@@ -24,7 +24,7 @@ from pipelines.steps import STEPS, Work, open_work, run_step
 from pipelines.view import View
 from schemas.ids import make_id, make_prompt_id, make_response_id
 from schemas.recipe import Recipe
-from tests.conftest import make_recipe, run_assay, write_recipe
+from tests.conftest import make_recipe, run_here, write_recipe
 from tests.stub_server import run_stub
 
 GOAL = {"method": "goal", "goal": "a formal letter", "baseline": "a letter"}
@@ -309,12 +309,12 @@ def test_a_command_runs_the_stage(tmp_path: Path) -> None:
         recipe = make_full_recipe(stub.url, signals=[REPEATS, IMPLICIT])
         file = write_recipe(tmp_path / "r.yaml", recipe)
         for command in ("synthesise", "dedup", "rollouts", "signals"):
-            done = run_assay(command, file, "--lake", tmp_path / "lake", "--json")
+            done = run_here(command, file, "--lake", tmp_path / "lake", "--json")
             assert done.returncode == 0, done.stderr
         row = json.loads(done.stdout)
         assert (row["stage"], row["rows_in"]) == ("signals", row["kept"])
         assert row["calls"] > 0 and row["invalid"] == 0
-        done = run_assay("signals", file, "--lake", tmp_path / "lake")
+        done = run_here("signals", file, "--lake", tmp_path / "lake")
         assert done.stdout.startswith("signals ") and "calls" not in done.stdout
 
 

@@ -17,7 +17,7 @@ from pipelines.lake.run import new_run
 from pipelines.recipes import find_review_settings
 from pipelines.steps import open_work
 from schemas.recipe import ReviewSpec
-from tests.conftest import make_recipe, run_assay
+from tests.conftest import make_recipe, run_here
 from tests.pipelines.label.people.people_lake import answer_as, fill_lake, list_pushed, open_desk
 
 TWO = ReviewSpec(overlap=2, min_alpha=-1, minutes=10)
@@ -107,11 +107,11 @@ def test_the_recipe_that_the_lake_saw_last_says_what_people_are_asked(tmp_path: 
 def test_a_release_names_what_it_lacks(tmp_path: Path) -> None:
     with open_lake(tmp_path / "lake") as lake:
         fill_lake(lake, 2)
-    nobody = run_assay("review", "release", "x", "--lake", tmp_path / "lake")
+    nobody = run_here("review", "release", "x", "--lake", tmp_path / "lake")
     assert nobody.returncode == 2 and "--approved-by" in nobody.stderr
-    nothing = run_assay(
+    nothing = run_here(
         "review", "release", "x", "--lake", tmp_path / "lake", "--approved-by", "Mira"
     )
     assert nothing.returncode == 1 and "push one first" in nothing.stderr
-    status = run_assay("review", "status", "--lake", tmp_path / "lake")
+    status = run_here("review", "status", "--lake", tmp_path / "lake")
     assert status.returncode == 0 and "the next 100 minutes pay most here" in status.stdout
