@@ -12,6 +12,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from hypothesis import settings
 
@@ -60,6 +61,20 @@ def home_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ["ASSAY_HOME"]
     else:
         os.environ["ASSAY_HOME"] = before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_a_lake() -> Iterator[None]:
+    """Several test processes share the cores, and DuckDB takes twice the CPU to hand a small query
+    round two threads."""
+    connect = duckdb.connect
+
+    def connect_alone(*words: Any, config: dict[str, Any] | None = None, **more: Any) -> Any:
+        return connect(*words, config={"threads": "1", **(config or {})}, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duckdb, "connect", connect_alone)
+        yield
 
 
 @pytest.fixture(scope="session")
