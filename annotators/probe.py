@@ -73,6 +73,7 @@ def fit_probe(
     *,
     weights: ArrayLike | None = None,
     margins: ArrayLike | None = None,
+    start: Array | None = None,
 ) -> Array:
     """The weights (dimensions) that explain the labels best, by maximum a posteriori.
 
@@ -86,6 +87,7 @@ def fit_probe(
         spread: the standard deviation of the weights' normal prior.
         weights: of the rows, 0 or more; 1 each by default.
         margins: by how much, in log odds, the better one must lead, (pairs); 0 by default.
+        start: weights to set out from, (dimensions); near the end it is sooner there.
     """
     from scipy.optimize import minimize
 
@@ -104,8 +106,8 @@ def fit_probe(
         loss += (found**2).sum() / (2 * spread**2)
         return float(loss), found / spread**2 + rows.T @ pull
 
-    start = np.zeros(rows.shape[1])
-    found: Array = minimize(measure, start, jac=True, method="L-BFGS-B").x
+    first = np.zeros(rows.shape[1]) if start is None else start
+    found: Array = minimize(measure, first, jac=True, method="L-BFGS-B").x
     return found
 
 

@@ -22,6 +22,7 @@ from flows.commands import (
     run,
     services,
     shipping,
+    sources,
     stages,
 )
 
@@ -48,8 +49,8 @@ for command in (
     decontaminating.decontaminate,
     measuring.reliability, measuring.bias, rubric.rubric, people.review, measuring.prototypes,
     shipping.publish, shipping.versions, shipping.diff, shipping.explain, shipping.export,
-    shipping.train, shipping.exam, shipping.report, services.up, services.down, services.status,
-    services.deploy, services.doctor,
+    shipping.train, shipping.exam, sources.sources, shipping.report, services.up, services.down,
+    services.status, services.deploy, services.doctor,
 ):  # fmt: skip
     assay.add_command(command)
 

@@ -80,6 +80,14 @@ def find_stored(lake: Lake, name: str) -> str | None:
     return found["value"][0] if len(found) else None
 
 
+def find_base(lake: Lake, name: str) -> Path | None:
+    """The folder that the own files of the recipe of that name lay beside when the lake saw it
+    last; None where it has none, or the lake has never seen it."""
+    stored = find_stored(lake, name)
+    base = json.loads(stored)["base"] if stored else None
+    return Path(base) if base else None
+
+
 def speak_for(recipe: Recipe, prototype: str) -> Recipe:
     """The recipe with the labels of one prototype of annotators, under a name that says so.
 

@@ -41,6 +41,7 @@ from pipelines.ship.report_exams import describe_exams
 from pipelines.ship.report_filters import plot_length_wins, read_examples, read_quarantined
 from pipelines.ship.report_people import describe_people
 from pipelines.ship.report_reliability import describe_reliability
+from pipelines.ship.report_sources import report_sources
 from pipelines.ship.tastes import describe_prototypes
 from pipelines.ship.train import TrainedModel, find_models_of
 from schemas.errors import AssayError
@@ -173,6 +174,7 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
     model, curve = _find_model(lake, found)
     exam, scores = _find_exam(lake, model)
     exams = describe_exams(lake, found)
+    sources = report_sources(lake, found)
     return {
         "version": row,
         "cost": {**_share_cost(cost, row["rows"]), **cost},
@@ -210,6 +212,7 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
         "exam": exam,
         "scores": scores.to_dicts(),
         "exams": exams,
+        "sources": sources,
         "examples": [
             _cut_texts(_cover(pair, cover))
             for pair in lake.query(EXAMPLES_SQL, [*key, EXAMPLES]).to_dicts()
@@ -235,6 +238,10 @@ def gather_facts(lake: Lake, name: str, version: int | None = None) -> dict[str,
             "training": figures.plot_training(curve),
             "exam": figures.plot_exam(scores),
             **{f"exams_{name}": figure for name, figure in exams["figures"].items()},
+            **{
+                f"worth_{name}": figure
+                for name, figure in (sources or {"figures": {}})["figures"].items()
+            },
         },
     }
 

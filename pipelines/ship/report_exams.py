@@ -12,9 +12,10 @@ from pipelines.ship.exams.slices import frame_curve
 from pipelines.ship.figures_exams import plot_best_of, plot_forecast
 from pipelines.ship.figures_reliability import plot_calibration
 from pipelines.ship.publish import Published
+from pipelines.ship.sources.taking import SOURCES
 
 NEWEST = """
-SELECT set_name, detail FROM grades WHERE name = ? AND version = ?
+SELECT set_name, detail FROM grades WHERE name = ? AND version = ? AND set_name <> ?
 QUALIFY row_number() OVER (PARTITION BY set_name ORDER BY created_at DESC, grade_id) = 1
 ORDER BY set_name <> 'held-out pairs', set_name
 """
@@ -23,7 +24,7 @@ ORDER BY set_name <> 'held-out pairs', set_name
 def describe_exams(lake: Lake, version: Published) -> dict[str, Any]:
     """The newest result of each set (see `pipelines.ship.exams.taking.take_exams`) under `sets`,
     those with items only; `figures`: calibration, best_of and forecast."""
-    rows = lake.query(NEWEST, [version.name, version.version])
+    rows = lake.query(NEWEST, [version.name, version.version, SOURCES])
     sets = [result for result in map(json.loads, rows["detail"]) if result["n"]]
     curves = [frame_curve(one["set"], one["calibration"]["curve"]) for one in sets]
     forecasts = [one["forecast"] for one in sets if one.get("forecast")]

@@ -60,14 +60,19 @@ def take_version(version: Published, rows: pl.DataFrame, seed: int) -> Lessons:
     Args:
         rows: what `pipelines.ship.export.make_rows` gives.
     """
+    return make_lessons(f"{version.name}@{version.version}", frame_train(rows), seed)
+
+
+def frame_train(rows: pl.DataFrame) -> pl.DataFrame:
+    """key, chosen, rejected (the last texts) and source of the rows of the train side."""
     train = [split for split, side in SPLIT_OF.items() if side == "train"]
     last = pl.element().struct.field("content")
-    taught = rows.filter(pl.col("split").is_in(train)).select(
+    return rows.filter(pl.col("split").is_in(train)).select(
+        "source",
         key="pair_id",
         chosen=pl.col("chosen").list.eval(last).list.last(),
         rejected=pl.col("rejected").list.eval(last).list.last(),
     )
-    return make_lessons(f"{version.name}@{version.version}", taught, seed)
 
 
 def take_pool(lake: Lake, version: Published, seed: int) -> Lessons | None:

@@ -51,14 +51,19 @@ class Lessons:
 
 
 def make_lessons(name: str, rows: pl.DataFrame, seed: int) -> Lessons:
+    """The pairs of `draw_lessons`."""
+    taken = draw_lessons(rows, seed)
+    return Lessons(name, tuple(taken["chosen"]), tuple(taken["rejected"]))
+
+
+def draw_lessons(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
     """At most `MOST_TAUGHT` pairs, those first whose key comes first by hash.
 
     Args:
-        rows: key, chosen, rejected (texts).
+        rows: key, chosen, rejected (texts); other columns stay.
     """
     place = pl.col("key").map_elements(lambda key: make_seed("exam", seed, key), pl.Int64)
-    taken = rows.sort(place, "key").head(MOST_TAUGHT)
-    return Lessons(name, tuple(taken["chosen"]), tuple(taken["rejected"]))
+    return rows.sort(place, "key").head(MOST_TAUGHT)
 
 
 def embed(lake: Lake, run: Run, texts: Sequence[str]) -> dict[str, Array]:

@@ -1,0 +1,1 @@
+"""What each source and each voice of a version is worth: facts, and what leaving it out costs."""
