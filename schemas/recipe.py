@@ -88,13 +88,16 @@ class OpenSource(Part):
 
 
 class ImportSource(Part):
-    """An existing preference pool: a file, a saved data set, or `hub:ORG/NAME`."""
+    """An existing preference pool: a file, a saved data set, or `hub:ORG/NAME`. `gold` declares
+    that its labels, and what its people and verifiers say, are the truth (but for rows of the
+    layout `judgments` that say otherwise themselves); its models' opinions stay opinions."""
 
     path: str
     name: Name
     licence: str = "unknown"
     layout: str = "auto"
     category: str | None = None
+    gold: bool = False
 
 
 class PromptSources(Part):

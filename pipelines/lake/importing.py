@@ -126,6 +126,7 @@ def _find_done(
         [source.name, file_hash],
     )
     settings = {"layout": layout, "licence": source.licence, "category": source.category}
+    settings |= {"gold": True} if source.gold else {}
     edition = Edition(file_hash, layout, write_json(settings))
     if frame.is_empty():
         return edition, set(), set()

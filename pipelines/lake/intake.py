@@ -22,6 +22,7 @@ from schemas.ids import (
 from schemas.recipe import ImportSource
 
 STAGE = "import"
+MACHINES = ("llm", "reward_model")
 FILLED = ("prompts", "responses", "rollouts", "judgments", "quarantine", "imports")
 """In the order of writing: `imports` says that a row is done, so it comes last."""
 
@@ -83,7 +84,7 @@ class Intake:
         ]
         # The row's content, not its place: a longer edition of the file says nothing twice.
         row_hash = self._hash_row(row)
-        origin = f"{self._source.name}:{row_hash}"
+        origin = f"{self._source.name}:{row_hash}" + (":gold" if self._source.gold else "")
         judgment_ids = []
         for index, pair_id, comparison in opinions:
             judgment = self._make_judgment(pair_id, comparison, response_ids, f"{origin}:{index}")
@@ -195,11 +196,16 @@ class Intake:
             "sample_index": comparison.sample_index,
             "critique": comparison.critique,
             "raw": comparison.raw,
-            "gold": comparison.gold,
+            "gold": self._tell_gold(comparison),
             "tokens_in": comparison.tokens_in,
             "tokens_out": comparison.tokens_out,
             "seconds": comparison.seconds,
         }
+
+    def _tell_gold(self, comparison: Comparison) -> bool | None:
+        """Whether an opinion is the truth: as it says itself, else as its source was declared."""
+        declared = self._source.gold and comparison.kind not in MACHINES and comparison.valid
+        return True if comparison.gold is None and declared else comparison.gold
 
     def _make_detail(self, number: int, comparison: Comparison, response_ids: list[str]) -> str:
         """The row that a judgment came from; of a recorded opinion also whether the row's A is the

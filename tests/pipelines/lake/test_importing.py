@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from annotators.gold import select_gold
 from pipelines.lake import importing
 from pipelines.lake.catalogue import Lake, open_lake
+from pipelines.lake.editions import drop_superseded
 from pipelines.lake.importing import import_pool
 from pipelines.lake.layouts import (
     read_row,
@@ -27,6 +29,7 @@ from tests.pipelines.lake.pools import (
     USER,
     bring,
     count,
+    record,
     write_jsonl,
 )
 
@@ -195,6 +198,46 @@ def test_a_file_imported_again_with_its_licence_has_it(lake: Lake, tmp_path: Pat
     assert rows == [(n, r, ("unknown", "MIT")[r]) for n in range(3) for r in range(2)]
     bring(lake, file, licence="MIT")
     assert dump(lake) == after
+
+
+@pytest.mark.parametrize("layout", EXAMPLES)
+def test_a_source_declared_gold_is_the_truth_in_every_layout(
+    lake: Lake, tmp_path: Path, layout: str
+) -> None:
+    """What its models say stays an opinion, and what could not be read is nothing."""
+    bring(lake, write_jsonl(tmp_path / "p.jsonl", EXAMPLES[layout]), gold=True, layout=layout)
+    rows = lake.query("SELECT kind, valid, gold FROM judgments").rows()
+    assert rows
+    for kind, valid, gold in rows:
+        assert bool(gold) == (valid and kind != "llm")
+    gold = select_gold(lake.query("SELECT * FROM judgments"))
+    assert set(gold["voice"]) <= {"gold"} and len(gold) == sum(bool(row[2]) for row in rows)
+
+
+def test_a_row_that_says_it_is_no_gold_is_none(lake: Lake, tmp_path: Path) -> None:
+    kinds = {"a": None, "b": False, "c": True}
+    file = write_jsonl(tmp_path / "p.jsonl", *(
+        record(annotator=name, kind="human", gold=gold) for name, gold in kinds.items()
+    ))  # fmt: skip
+    bring(lake, file, gold=True)
+    found = dict(lake.query("SELECT annotator, gold FROM judgments").iter_rows())
+    assert found == {"import:pool/a": True, "import:pool/b": False, "import:pool/c": True}
+
+
+def test_a_source_can_be_declared_gold_later_and_no_longer(lake: Lake, tmp_path: Path) -> None:
+    file = write_jsonl(tmp_path / "p.jsonl", TRL)
+
+    def hear() -> list[bool | None]:
+        said = drop_superseded(lake, lake.query("SELECT * FROM judgments"), ["pool"])
+        return said["gold"].to_list()
+
+    for gold, told in ((False, None), (True, True), (False, None)):
+        summary = bring(lake, file, gold=gold)
+        assert summary.kept == 1 and hear() == [told]
+    settings = lake.query("SELECT DISTINCT settings FROM imports ORDER BY length(settings)")[
+        "settings"
+    ]
+    assert [json.loads(text).get("gold") for text in settings] == [None, True]
 
 
 def test_the_category_of_a_file_can_be_corrected(lake: Lake, tmp_path: Path) -> None:
