@@ -30,7 +30,7 @@ def rubric() -> None:
 @click.option(
     "--gold", default=LAKE_GOLD, show_default=True,
     help="`lake`: what people, and opinions flagged gold, say there of prompts in train; or a FILE "
-    "of recorded opinions, one JSON object a line.",
+    "of recorded opinions, one JSON object a line. What the lake keeps for its exam is left out.",
 )  # fmt: skip
 @click.option(
     "--model", "recipe", required=True,
@@ -77,7 +77,8 @@ def evolve(
                     lambda judge, items: hold_in_lake(opened, run, judge, items),
                 )  # fmt: skip
         else:
-            evolved = _evolve(original, model, read_gold(Path(gold)), rounds, console.tell)
+            taught = _leave_exam(read_gold(Path(gold)), gold, lake, console.tell)
+            evolved = _evolve(original, model, taught, rounds, console.tell)
     finally:
         release_services()
     written = _write(evolved, out or original.name) if evolved.recommended else []
@@ -87,6 +88,43 @@ def evolve(
     click.echo(_describe(evolved))
     for line in written:
         click.echo(f"wrote {line}")
+
+
+def _leave_exam(
+    gold: Sequence[Any], file: str, lake_url: str, tell: Callable[[str], None]
+) -> list[Any]:
+    """The gold of a file without the pairs of prompts that are the exam's of the lake, or near to
+    one of them; all of it where there is no lake.
+
+    Raises:
+        AssayError: nothing is left.
+    """
+    import polars as pl
+
+    from pipelines.clean.near_exam import find_near_exam
+    from pipelines.lake.catalogue import open_lake
+    from pipelines.lake.places import LakeMissing
+    from schemas.errors import AssayError
+
+    prompts = {pair.item.prompt_id: list(pair.item.messages) for pair in gold}
+    try:
+        with open_lake(lake_url, create=False) as opened:
+            frame = pl.DataFrame({"prompt_id": list(prompts), "messages": list(prompts.values())})
+            exam = find_near_exam(opened, frame)
+    except LakeMissing:
+        return list(gold)
+    left = [pair for pair in gold if pair.item.prompt_id not in exam]
+    if len(left) < len(gold):
+        tell(
+            f"{len(gold) - len(left)} of {len(gold)} gold pairs of {file} are left out: their "
+            "prompts are of the exam of this lake, or near to it, and the exam teaches nothing"
+        )
+    if gold and not left:
+        raise AssayError(
+            f"{file}: all of its {len(gold)} gold pairs are of the exam of this lake; give gold of "
+            "other prompts"
+        )
+    return left
 
 
 def _evolve(

@@ -17,6 +17,8 @@ from annotators.rubrics.rubric import load_rubric, write_rubric
 from flows.commands.rubric import rubric
 from pipelines.lake.catalogue import open_lake
 from pipelines.lake.run import new_run
+from schemas.errors import AssayError
+from schemas.ids import make_prompt_id
 from tests.annotators.rubrics.planted import follow, make_pairs, make_rubric, toss
 from tests.conftest import make_recipe, write_recipe
 
@@ -144,6 +146,34 @@ def test_gold_of_a_lake_is_used_and_its_answers_are_paid_for_once(
     )
     assert server["calls"] - calls < 10  # edits are proposed anew, scores are not
     assert calls > 2 * said["dev_pairs"]
+
+
+def test_gold_of_a_file_that_is_the_exam_of_the_lake_teaches_nothing(folder: Path) -> None:
+    """Nor does what is near to it: the same prompt with one word more."""
+    pairs = make_pairs(40, 6, follow(make_rubric({"amber": "core"})))
+    tale = "tell me of the old bridge over the river and of the people who built it in winter"
+    asked = [list(pair.item.messages) for pair in pairs[:10]]
+    asked.append([{"role": "user", "content": tale}])
+    prompts = [
+        {"prompt_id": make_prompt_id(messages), "messages": messages, "category": "any",
+         "source": "s", "licence": "MIT"}
+        for messages in asked
+    ]  # fmt: skip
+    splits = [
+        {"prompt_id": row["prompt_id"], "cluster_id": row["prompt_id"],
+         "split": "train" if 6 <= at < 10 else "test"}
+        for at, row in enumerate(prompts)
+    ]  # fmt: skip
+    with open_lake(folder / "lake") as lake:
+        lake.append({"prompts": prompts, "splits": splits}, run=new_run(), stage="test")
+    write_gold(folder / "gold.jsonl", follow(make_rubric({"amber": "core"})))
+    done = evolve("--gold", "gold.jsonl", "--lake", "lake", "--rounds", "1")
+    assert "6 of 40 gold pairs of gold.jsonl are left out" in done.output
+    rows = [json.loads(line) for line in (folder / "gold.jsonl").read_text().splitlines()[:3]]
+    near = [json.dumps({**row, "prompt": f"{tale} long ago"}) for row in rows]
+    (folder / "near.jsonl").write_text("\n".join(near))
+    with pytest.raises(AssayError, match=r"near.jsonl: all of its 3 gold pairs are of the exam"):
+        evolve("--gold", "near.jsonl", "--lake", "lake")
 
 
 def test_help_has_an_example() -> None:
