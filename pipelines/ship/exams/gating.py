@@ -2,13 +2,15 @@
 
 Both go through the same small probe, on the same items (paired bootstrap over prompts), whatever
 models were trained: what is compared is data. A version passes that is better on at least one set
-and worse on none, both beyond the 95 % interval of the difference. What may not gate: RewardBench
-(the first), and held-out pairs whose labels nobody verified, on which a version agrees with itself.
+and worse on none. Worse is what lies below the 95 % interval of the difference. Better must hold
+for all sets together: of several, one is better by luck more often than 2.5 % of the time, so their
+one-sided p-values go through Holm's procedure (1979). What may not gate: RewardBench (the first),
+and held-out pairs whose labels nobody verified, on which a version agrees with itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,15 +18,23 @@ from pipelines.ship.exams.examination import Examination, is_trusted
 from pipelines.ship.exams.items import ExamSet
 from pipelines.ship.exams.probing import embed, learn, list_texts, reward_with, stack_differences
 from pipelines.ship.exams.reading import NEVER_A_GATE
-from pipelines.ship.exams.scoring import HELD_OUT, compare_ledgers, keep_ledger, write_interval
+from pipelines.ship.exams.scoring import (
+    HELD_OUT,
+    compare_ledgers,
+    doubt_ledgers,
+    keep_ledger,
+    write_interval,
+)
 from pipelines.ship.exams.taking import name_sets
 from pipelines.ship.publish import Published, list_versions
+
+LEVEL = 0.025  # on one side, as that of a 95 % interval
 
 
 @dataclass(frozen=True)
 class Verdict:
     """Whether a version passes and why. `against` is the version before it (NAME@V, None for the
-    first), `sets` what was compared: {set: {n, score, ci, gates}}; the score is the difference."""
+    first), `sets` what was compared, see `compare_versions`."""
 
     passed: bool
     reason: str
@@ -63,8 +73,8 @@ def compare_versions(
     exam: Examination, earlier: Published, sets: Sequence[ExamSet]
 ) -> dict[str, dict[str, Any]]:
     """How much higher the probe of this version scores than that of an earlier one, by set:
-    {n, score (the difference), ci, gates}. The held-out pairs are this version's: a prompt keeps
-    its split, so the earlier one did not learn from them either."""
+    {n, score (the difference), ci, doubt (its one-sided p-value), gates}. The held-out pairs are
+    this version's: a prompt keeps its split, so the earlier one did not learn from them either."""
     both = [
         Examination(exam.lake, exam.run, version, exam.seed).lessons[0]
         for version in (exam.version, earlier)
@@ -82,6 +92,7 @@ def compare_versions(
         compared[name] = {
             "n": len(found.items),
             **write_interval(compare_ledgers(first, second, exam.seed)),
+            "doubt": doubt_ledgers(first, second, exam.seed),
             "gates": is_trusted(exam) if found.name == HELD_OUT
             else found.name not in NEVER_A_GATE,
         }  # fmt: skip
@@ -101,10 +112,24 @@ def decide(compared: dict[str, dict[str, Any]], against: str) -> tuple[bool, str
     worse = [name for name, row in gating.items() if (row["ci"][1] or 0) < 0]
     if worse:
         return False, f"worse than {against} on {', '.join(worse)} ({said})"
-    better = [name for name, row in gating.items() if (row["ci"][0] or 0) > 0]
+    better = hold_jointly({name: row["doubt"] for name, row in gating.items()})
     if not better:
-        return False, f"not better than {against} beyond doubt ({said})"
+        alone = [name for name, row in gating.items() if (row["ci"][0] or 0) > 0]
+        luck = f"; of {len(gating)} sets {', '.join(alone)} may be so by luck" if alone else ""
+        return False, f"not better than {against} beyond doubt{luck} ({said})"
     return True, f"better than {against} on {', '.join(better)} ({said})"
+
+
+def hold_jointly(doubts: Mapping[str, float], level: float = LEVEL) -> list[str]:
+    """The names whose p-values hold together, in the order given: Holm's procedure, by which the
+    chance that any of them is there by luck is `level` at most. One alone is held against it as it
+    is."""
+    kept = []
+    for at, (name, doubt) in enumerate(sorted(doubts.items(), key=lambda item: item[1])):
+        if doubt > level / (len(doubts) - at):
+            break
+        kept.append(name)
+    return [name for name in doubts if name in kept]
 
 
 def _say(name: str, row: dict[str, Any]) -> str:

@@ -100,6 +100,20 @@ def estimate_difference(first: Tally, second: Tally, seed: int) -> Interval:
     return _summarise(first.score() - second.score(), drawn[0] - drawn[1])
 
 
+def doubt_difference(first: Tally, second: Tally, seed: int) -> float:
+    """The share of the same draws in which the first score is not higher than the second, one draw
+    more counted against it: a one-sided p-value, in (0, 1].
+
+    Raises:
+        ValueError: they are not of the same items.
+    """
+    if first.counts.shape != second.counts.shape or (first.counts != second.counts).any():
+        raise ValueError("scores of different items cannot be paired")
+    drawn = _resample([first, second], seed)
+    apart = (drawn[0] - drawn[1])[np.isfinite(drawn).all(axis=0)]
+    return float((1 + (apart <= 0).sum()) / (1 + len(apart)))
+
+
 def draw_counts(size: int, seed: int, resamples: int = RESAMPLES) -> Iterator[Array]:
     """How often each of `size` prompts is drawn in each resample: (some resamples, size), until
     there are `resamples` of them."""

@@ -26,6 +26,7 @@ from pipelines.ship.exams.intervals import (
     Array,
     Interval,
     Tally,
+    doubt_difference,
     estimate,
     estimate_difference,
     tally,
@@ -132,6 +133,11 @@ def compare_ledgers(first: Ledger, second: Ledger, seed: int) -> Interval:
         ValueError: they are not of the same items.
     """
     return estimate_difference(first.tally(), second.tally(), seed)
+
+
+def doubt_ledgers(first: Ledger, second: Ledger, seed: int) -> float:
+    """How likely chance alone makes the first look better, see `intervals.doubt_difference`."""
+    return doubt_difference(first.tally(), second.tally(), seed)
 
 
 def lay_out_ties(items: Sequence[Item], rewards: Sequence[Array]) -> list[tuple[str, str, float]]:
