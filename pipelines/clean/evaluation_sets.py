@@ -56,6 +56,7 @@ LAYOUTS = (
     Layout("RewardBench", "prompt", "id", ("chosen", "rejected", "subset")),
     Layout("PPE", "prompt", "question_id", ("response_1", "response_2")),
     Layout("LLMBar", "input", None, ("output_1", "output_2", "label")),
+    Layout("Steps", "prompt", "id", ("chains",)),
     Layout("MATH", "problem", "unique_id", ("answer", "subject", "level")),
     Layout("MATH", "problem", None, ("solution", "level", "type")),
     Layout("AlpacaEval", "instruction", None, ("output", "generator")),

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Literal
 
 import numpy as np
@@ -31,6 +32,22 @@ STYLES = 3
 
 
 @dataclass(frozen=True)
+class Chain:
+    """A response in steps: their texts, whether each is right (from the first wrong one on none is;
+    empty where nobody said), its final answer, and what a generative judge said of it: the chance
+    that it is right, sample by sample."""
+
+    steps: tuple[str, ...]
+    labels: tuple[bool, ...] = ()
+    answer: str | None = None
+    judged: tuple[float, ...] = ()
+
+    def trace(self) -> list[str]:
+        """What the response is after each of its steps; the last is all of it."""
+        return list(accumulate(self.steps, lambda before, step: f"{before}\n\n{step}"))
+
+
+@dataclass(frozen=True)
 class Item:
     """One question of an exam.
 
@@ -38,7 +55,8 @@ class Item:
     (right, wrong) that a `pairs` item compares. `category` is what scores are given by, and
     `subset` the part of it. In a `ties` item `question` names what its reference form (`part`
     `ref`, one right answer) and its tied form (`tied`, several) have in common. A `styles` item
-    has its right responses first, both halves from the plainest style to the fanciest.
+    has its right responses first, both halves from the plainest style to the fanciest. `chains` are
+    the responses in steps, where a set has them.
     """
 
     key: str
@@ -51,6 +69,7 @@ class Item:
     pairs: tuple[tuple[int, int], ...] = ()
     question: str = ""
     part: str = ""
+    chains: tuple[Chain, ...] = ()
 
     @cached_property
     def prompt_key(self) -> str:

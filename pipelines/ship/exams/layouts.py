@@ -10,6 +10,7 @@ data cards, whose columns are named here.
 | RMB | github.com/Zhou-Zoey/RMB-Reward-Model-Benchmark | a pair, or a best of n |
 | PPE | huggingface.co/lmarena-ai, `PPE-*` | a pair of people's; conflict pairs of 32 samples |
 | LLMBar | github.com/princeton-nlp/LLMBar, `Dataset/*/dataset.json` | a pair |
+| Steps | a layout of this project (`read_steps`) | right chains of steps against wrong ones |
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipelines.lake.parts import read_messages
-from pipelines.ship.exams.items import STYLES, Item, Kind
+from pipelines.ship.exams.items import STYLES, Chain, Item, Kind
 
 Row = Mapping[str, Any]
 Read = Callable[[Row, str, str], Item]
@@ -146,6 +147,31 @@ def read_llmbar(row: Row, key: str, file: str) -> Item:
                       (part, part), prompt="input")  # fmt: skip
 
 
+def read_steps(row: Row, key: str, file: str) -> Item:
+    """`chains`: responses to one prompt, each with `steps` (texts) and, where known, `labels` (1 a
+    right or neutral step, -1 a wrong one), `answer` (its final one) and `judged` (numbers from 0 to
+    1). A chain is right where its answer is that of the row (`answer`), or, where one of the two is
+    not there, where no step of it is wrong. `domain` is the category."""
+    chains, right = [], []
+    reference = _find_answer(row)
+    for value in _read_list(row, "chains"):
+        chain = _read_chain(value)
+        chains.append(chain)
+        if reference is not None and chain.answer is not None:
+            right.append(chain.answer == reference)
+        elif chain.labels:
+            right.append(all(chain.labels))
+        else:
+            raise ValueError("a chain has neither labels nor an answer to hold against the row's")
+    if len(set(right)) < 2:
+        raise ValueError("all chains are right, or all are wrong: nothing to tell apart")
+    texts = tuple(chain.trace()[-1] for chain in chains)
+    category = str(row.get("domain") or file)
+    pairs = _read_conflicts(None, tuple(right))
+    return Item(key, _read_prompt(row, "prompt"), texts, tuple(right), category, category, "pairs",
+                pairs, chains=tuple(chains))  # fmt: skip
+
+
 READERS: dict[str, Read] = {
     "RewardBench 2": read_rewardbench2,
     "RM-Bench": read_rmbench,
@@ -154,6 +180,7 @@ READERS: dict[str, Read] = {
     "PPE": read_ppe,
     "LLMBar": read_llmbar,
     "RewardBench": read_rewardbench,
+    "Steps": read_steps,
 }
 """By the name of the layout (`pipelines.clean.evaluation_sets.LAYOUTS`)."""
 
@@ -207,6 +234,39 @@ def _make_pair(
     if sides[said]:
         texts = texts[::-1]
     return _make_best(row, key, texts[:1], texts[1:], *part, prompt=prompt)
+
+
+def _read_chain(value: Any) -> Chain:
+    if not isinstance(value, dict):
+        raise ValueError("chains holds something that is no object with steps")
+    steps = tuple(_read_texts(value, "steps"))
+    labels = _read_list(value, "labels") if value.get("labels") is not None else []
+    if any(isinstance(label, bool) or label not in (1, -1) for label in labels):
+        raise ValueError("labels holds something other than 1 and -1")
+    if labels and len(labels) > len(steps):
+        raise ValueError("labels holds more than one a step")
+    right = [label == 1 for label in labels]
+    if labels and len(labels) < len(steps) and all(right):
+        raise ValueError("labels ends before the steps do, and none of them is wrong")
+    first = right.index(False) if False in right else len(steps)
+    held = tuple(place < first for place in range(len(steps))) if labels else ()
+    judged = _read_list(value, "judged") if value.get("judged") is not None else []
+    if not all(isinstance(p, int | float) and not isinstance(p, bool) and 0 <= p <= 1
+               for p in judged):  # fmt: skip
+        raise ValueError("judged holds something that is no number from 0 to 1")
+    return Chain(steps, held, _find_answer(value), tuple(float(p) for p in judged))
+
+
+def _find_answer(row: Row) -> str | None:
+    value = row.get("answer")
+    return None if value is None else str(value).strip()
+
+
+def _read_list(row: Row, column: str) -> list[Any]:
+    value = row.get(column)
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{column} is not a list, or an empty one")
+    return value
 
 
 def _read_conflicts(value: Any, right: tuple[bool, ...]) -> tuple[tuple[int, int], ...]:

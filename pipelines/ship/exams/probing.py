@@ -108,5 +108,6 @@ def reward_length(items: Sequence[Item]) -> list[Array]:
 
 
 def list_texts(items: Sequence[Item]) -> list[str]:
-    """All responses."""
-    return [text for item in items for text in item.responses]
+    """All responses, and what chains of steps are so far at each step."""
+    whole = [text for item in items for text in item.responses]
+    return whole + [text for item in items for chain in item.chains for text in chain.trace()]

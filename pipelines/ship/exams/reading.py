@@ -28,7 +28,7 @@ class ExamUnusable(AssayError):
 
 def read_exam_set(path: str, base: Path | None = None) -> ExamSet:
     """Read the items of a public benchmark: RewardBench 1 and 2, RM-Bench, JudgeBench, RMB, PPE or
-    LLMBar, known by their columns.
+    LLMBar, or of a set of steps, known by their columns.
 
     A row that asks nothing (no right side, a text that is empty, a repetition of an earlier row) is
     counted with its reason and is no wrong answer.
@@ -97,10 +97,12 @@ def read_exam_set(path: str, base: Path | None = None) -> ExamSet:
 
 
 def _hash_item(item: Item) -> str:
+    chains = [[list(part) for part in (c.steps, c.labels, c.judged)] + [c.answer]
+              for c in item.chains]  # fmt: skip
     return make_id(
         "exam item", [dict(m) for m in item.prompt], list(item.responses), list(item.right),
         item.category, item.subset, item.kind, [list(p) for p in item.pairs], item.question,
-        item.part,
+        item.part, *([chains] if chains else []),
     )  # fmt: skip
 
 

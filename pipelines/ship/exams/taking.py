@@ -36,6 +36,7 @@ from pipelines.ship.exams.scoring import (
     write_interval,
 )
 from pipelines.ship.exams.slices import list_comparisons, measure_margins, score_lengths
+from pipelines.ship.exams.views import score_views
 from pipelines.ship.export import SPLIT_OF
 from pipelines.ship.train import TrainedModel
 from schemas.ids import make_id
@@ -50,8 +51,9 @@ def take_exams(exam: Examination, sets: Sequence[ExamSet] = ()) -> dict[str, dic
         set -> its result: set, place, n, prompts, heading, main (whose), score, ci, by_category;
         rows {examinee: {score, ci, pairs}}, the main one first (`pairs` is what a probe learned
         from); length and calibration (see `slices`); best_of (`best_of.trace_best_of`); styles and
-        ties where the set has them; gates (whether it may gate a release); unscored {reason: rows};
-        leaked (`leaks.find_leaks`); of the held-out pairs also forecast (`forecast.forecast`).
+        ties where the set has them, and views (`views.score_views`) where it is in steps; gates
+        (whether it may gate a release); unscored {reason: rows}; leaked (`leaks.find_leaks`); of
+        the held-out pairs also forecast (`forecast.forecast`).
         A set of nothing has score None and no rows.
 
     Raises:
@@ -143,6 +145,8 @@ def _grade(
     result["length"] = score_lengths(compared, exam.seed)
     result["calibration"] = measure_margins(compared)
     result["best_of"] = trace_best_of(store_items(items, own), exam.seed)
+    if all(item.chains for item in items):
+        result["views"] = score_views(items, own, rewards[exam.main], exam.seed)
     if name != HELD_OUT:
         train = [split for split, side in SPLIT_OF.items() if side == "train"]
         result["leaked"] = find_leaks(exam.rows.filter(pl.col("split").is_in(train)), found)

@@ -96,6 +96,7 @@ def _render_set(result: Result) -> list[str]:
         ties = result["ties"].items()
         parts = [f"{part[4:].strip(', ')} {score:.2f}" for part, score in ties if score is not None]
         lines.append(f"  ties: {', '.join(parts)}")
+    lines += _render_views(result["views"]) if "views" in result else []
     shorter = result["length"]["shorter_is_right"]
     if shorter["n"]:
         lines.append(
@@ -114,6 +115,18 @@ def _render_set(result: Result) -> list[str]:
             f"{_at(best, peak['n'])['gold']:.1%}; {last['gold']:.1%} at {last['n']} ({state}); "
             f"proxy ahead of gold by {best['gap']:.2f} sd at the peak"
         )
+    return lines
+
+
+def _render_views(found: Result) -> list[str]:
+    lines = [f"  chains of steps (one at random: {found['any']['score']:.1%} right)"]
+    for view, row in found["views"].items():
+        told = [f"{words} {row[name]['score']:.1%} ({_span(row[name]['ci'])})"
+                for name, words in (("pairs", "pairs"), ("best_of", "best of all"),
+                                    ("vote", "weighted vote")) if row[name]]  # fmt: skip
+        lines.append(f"    {view:<12}{', '.join(told)}")
+    if found["torn"]:
+        lines.append(f"    of {found['torn']} chains the answer and the steps disagree")
     return lines
 
 
