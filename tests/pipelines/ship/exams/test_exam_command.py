@@ -151,6 +151,22 @@ def test_text_says_what_json_says(folder: Path, lake: Lake) -> None:
         assert words in text
 
 
+def test_chains_of_steps_are_seen_in_three_ways(folder: Path, lake: Lake) -> None:
+    """The wrong chain turns rude in the middle; its end is kind."""
+    rows = [
+        {"id": str(at), "prompt": f"{p['prompt']} Step by step.", "answer": "7",
+         "chains": [{"steps": [p["chosen"], p["chosen"]], "answer": "7", "judged": [0.9]},
+                    {"steps": [p["rejected"], p["chosen"]], "answer": "8", "judged": [0.2]}]}
+        for at, p in enumerate(make_pairs(3, 12))
+    ]  # fmt: skip
+    papers.write(folder / "steps.jsonl", rows)
+    found, text = sit(lake, new_run(), "toy@2", [str(folder / "steps.jsonl")], gate=False)
+    views = found["sets"]["Steps"]["views"]["views"]
+    assert set(views) == {"outcome", "process", "generative"}
+    assert views["process"]["pairs"]["score"] > 0.8 and views["generative"]["vote"]["score"] == 1
+    assert "chains of steps (one at random: 50.0% right)" in text and "weighted vote" in text
+
+
 def test_what_probes_learn_from(lake: Lake) -> None:
     first, second = (find_version(lake, f"toy@{v}") for v in (1, 2))
     rows = make_rows(lake, second)
