@@ -7,12 +7,16 @@ many rows drawn at random are worth (`DRAWS` times, averaged), and the differenc
 the part is worth beyond the number of its rows, or costs.
 
 Intervals are paired and bootstrapped over the prompts of the exam, so they say how sure the exam is
-of these models. That other rows of the same part would have taught something else is not in them.
+of these models. How much luck there is in which rows are left out shows between the random draws,
+and is in the interval of the difference alone: each resample is held against one draw, not against
+their mean. So a part that is like any other is called better or worse than random rows by luck in
+about one case of twenty.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from annotators.probe import call_winners, fit_probe
 
 Array = NDArray[np.float64]
-DRAWS = 4
+DRAWS = 12
 LEAST_LEFT = 8  # pairs that a probe is still taught by
 RESAMPLES = 2000
 CHUNK = 100  # resamples at once
@@ -56,7 +60,7 @@ def value_parts(
     Returns:
         One row a part, the most valuable first: part, n (its pairs), value, random (of as many
         rows at random), beyond (value less random), each with `_low` and `_high` (95 %), in shares
-        of the exam; null with a `reason` where too little is left to learn from. And how right the
+        of the exam; null with a `reason` where too little is left to learn. And how right the
         probe of everything is on each item: (items), a tie is half right.
     """
     names = np.asarray(parts, dtype=object).astype(str)
@@ -66,29 +70,26 @@ def value_parts(
     def mark_without(out: NDArray[np.bool_]) -> Array:
         return _mark(held, fit_probe(apart[~out], np.ones(int((~out).sum())), start=whole))
 
-    found, rows, gains = [], [], []
+    rows: list[dict[str, Any]] = []
+    gains = []
     for at, name in enumerate(sorted(set(names.tolist()))):
         mine = names == name
         count, left = int(mine.sum()), int((~mine).sum())
+        row: dict[str, Any] = {"part": name, "n": count}
         if left < LEAST_LEFT:
-            reason = ONLY_PART if not left else f"only {left} pairs would be left to learn from"
-            rows.append({"part": name, "n": count, "reason": reason})
+            row["reason"] = ONLY_PART if not left else f"only {left} pairs would be left to learn"
+            rows.append(row)
             continue
-        drawn = []
-        for draw in range(DRAWS):
-            out = np.zeros(len(names), dtype=bool)
-            generator = np.random.default_rng([seed, at, draw])
-            out[generator.choice(len(names), count, replace=False)] = True
-            drawn.append(mark_without(out))
-        value, random = right - mark_without(mine), right - np.mean(drawn, axis=0)
-        gains += [value, random, value - random]
-        found.append({"part": name, "n": count})
-    means, low, high = bootstrap_means(np.array(gains).reshape(-1, len(held)), clusters, seed)
-    for at, row in enumerate(found):
-        for place, name in enumerate(GAINS):
-            k = len(GAINS) * at + place
-            row |= {name: means[k], f"{name}_low": low[k], f"{name}_high": high[k]}
+        outs = [mine, *(_draw_rows(len(names), count, [seed, at, draw]) for draw in range(DRAWS))]
+        gains.append(right - np.array([mark_without(out) for out in outs]))
         rows.append(row)
+    cube = np.array(gains).reshape(-1, DRAWS + 1, len(held))
+    value, random = cube[:, 0], cube[:, 1:]
+    each = (value, random.mean(axis=1), value[:, None] - random)
+    for name, gain in zip(GAINS, each, strict=True):
+        spans = zip(*bootstrap_means(gain, clusters, seed), strict=True)
+        for row, ends in zip((r for r in rows if "reason" not in r), spans, strict=True):
+            row |= dict(zip((name, f"{name}_low", f"{name}_high"), map(float, ends), strict=True))
     frame = pl.DataFrame(rows, schema=COLUMNS)
     return frame.sort("value", "part", descending=[True, False], nulls_last=True), right
 
@@ -96,24 +97,32 @@ def value_parts(
 def bootstrap_means(
     values: Array, clusters: Sequence[str], seed: int = 0
 ) -> tuple[Array, Array, Array]:
-    """The mean of each row of `values` (rows, items) with its 95 % percentile interval over
-    resampled clusters, the same draws for all rows: three arrays (rows).
+    """The mean of each row of `values` with its 95 % percentile interval over resampled clusters,
+    the same resamples for all rows: three arrays (rows).
 
-    Where every cluster has the same mean (nothing changed, say) draws know nothing of chance: the
-    width of the Wilson interval of a share of 0 stands in, on both sides.
+    Where every cluster has the same mean (nothing changed, say) resamples know nothing of chance:
+    the width of the Wilson interval of a share of 0 stands in, on both sides.
+
+    Args:
+        values: (rows, items), or (rows, draws, items), of which all draws are equally likely.
     """
+    cube = values if values.ndim == 3 else values[:, None]
+    if not len(cube):
+        return np.zeros(0), np.zeros(0), np.zeros(0)
     names, place = np.unique(np.asarray(clusters, dtype=object).astype(str), return_inverse=True)
-    size = len(names)
-    sums = np.stack([np.bincount(place, weights=row, minlength=size) for row in values], axis=1) \
-        if len(values) else np.zeros((size, 0))  # fmt: skip
-    counts = np.bincount(place, minlength=size).astype(float)
+    size, (rows, draws) = len(names), cube.shape[:2]
+    flat = cube.reshape(rows * draws, cube.shape[-1])
+    sums = np.zeros((size, rows * draws))
+    np.add.at(sums, place, flat.T)
+    counts = np.bincount(place, minlength=size).astype(float)[:, None]
     drawn = np.concatenate(
-        [(times @ sums) / (times @ counts)[:, None] for times in draw_clusters(size, seed)]
+        [(times @ sums) / (times @ counts) for times in draw_clusters(size, seed)]
     )
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-    mean = values.mean(axis=1)
-    alike = np.ptp(sums / counts[:, None], axis=0) < 10.0**-DIGITS
-    width = Z**2 / (size + Z**2)
+    pooled = drawn.reshape(-1, rows, draws).swapaxes(1, 2).reshape(-1, rows)
+    low, high = np.quantile(pooled, [0.025, 0.975], axis=0)
+    each = (sums / counts).reshape(size, rows, draws).swapaxes(1, 2).reshape(-1, rows)
+    mean = cube.mean(axis=(1, 2))
+    alike, width = np.ptp(each, axis=0) < 10.0**-DIGITS, Z**2 / (size + Z**2)
     return mean, np.where(alike, mean - width, low), np.where(alike, mean + width, high)
 
 
@@ -121,9 +130,13 @@ def draw_clusters(size: int, seed: int, resamples: int = RESAMPLES) -> list[Arra
     """How often each of `size` clusters is drawn in each resample, some resamples at a time:
     (resamples, size) in all."""
     generator = np.random.default_rng(seed)
-    share = np.full(size, 1 / size)
-    steps = [min(CHUNK, resamples - start) for start in range(0, resamples, CHUNK)]
-    return [generator.multinomial(size, share, step).astype(float) for step in steps]
+    found = []
+    for start in range(0, resamples, CHUNK):
+        rows = min(CHUNK, resamples - start)
+        drawn = generator.integers(0, size, (rows, size)) + size * np.arange(rows)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=rows * size)
+        found.append(counts.reshape(rows, size).astype(float))
+    return found
 
 
 def tell_right(p: ArrayLike, truth: ArrayLike) -> Array:
@@ -132,6 +145,12 @@ def tell_right(p: ArrayLike, truth: ArrayLike) -> Array:
     said, target = np.asarray(p, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     right: Array = (1 + np.sign(np.round(said - 0.5, DIGITS)) * np.sign(target - 0.5)) / 2
     return right
+
+
+def _draw_rows(size: int, count: int, seed: list[int]) -> NDArray[np.bool_]:
+    chosen = np.zeros(size, dtype=bool)
+    chosen[np.random.default_rng(seed).choice(size, count, replace=False)] = True
+    return chosen
 
 
 def _mark(held: Array, weights: Array) -> Array:

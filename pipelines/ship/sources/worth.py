@@ -60,7 +60,7 @@ def value_sources(exam: Examination) -> dict[str, Any]:
     frame, right = value_parts(apart, taught["source"].to_list(), held, clusters, seed=exam.seed)
     score, low, high = bootstrap_means(right[None], clusters, exam.seed)
     examined = {item.category for item in items}
-    found |= {"score": float(score[0]), "ci": [float(low[0]), float(high[0])]}
+    found |= {"score": float(score[0]), "ci": [max(0.0, float(low[0])), min(1.0, float(high[0]))]}
     found["sources"] = {
         row["part"]: {**row, "notes": _note(exam.rows, row, examined)}
         for row in frame.iter_rows(named=True)
