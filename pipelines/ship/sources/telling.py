@@ -12,10 +12,12 @@ def render_sources(found: Row) -> str:
     """The tables of `pipelines.ship.sources.taking.take_sources`."""
     lines = [f"sources of {found['version']}"]
     lines += lay_out(
-        ("source", "pairs", "train", "labels of", "margin", "longer", "right on gold"),
+        ("source", "pairs", "train", "labels of", "margin", "longer", "right on gold",
+         "came right"),
         [
             (row["source"], f"{row['pairs']:,}", f"{row['train']:,}", _name_kinds(row["labels"]),
-             f"{row['margin']:.2f}", _share(row["longer"]), _right(row["label_right"]))
+             f"{row['margin']:.2f}", _share(row["longer"]), _right(row["label_right"]),
+             _right(row["came_right"]))
             for row in found["sources"]
         ],
     )  # fmt: skip
@@ -89,9 +91,10 @@ def head_voices(voices: Row) -> str:
     """What the table of voices shows, in words."""
     exam = voices["exam"]
     of = "all of the exam" if exam == voices["held"] else f"{exam:,} of them of the exam"
-    kept = "" if voices["precision"] is None else (
-        f"; kept: how many more of the pairs at an estimated precision of {voices['precision']:.1%}"
-    )  # fmt: skip
+    kept = "" if exam < voices["held"] else "; kept: how many more of the other pairs get a label"
+    if voices["precision"] is not None:
+        share = f"{voices['precision']:.1%}"
+        kept = f"; kept: how many more of the pairs at an estimated precision of {share}"
     return (
         f"what a voice is worth: labels made with it ({voices['accuracy']:.1%} right) less those "
         f"without it, in points, on {voices['held']:,} gold pairs, {of}{kept}"

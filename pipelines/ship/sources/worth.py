@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -62,15 +61,20 @@ def value_sources(exam: Examination) -> dict[str, Any]:
     examined = {item.category for item in items}
     found |= {"score": float(score[0]), "ci": [max(0.0, float(low[0])), min(1.0, float(high[0]))]}
     found["sources"] = {
-        row["part"]: {**row, "notes": _note(exam.rows, row, examined)}
+        row["part"]: {**row, "notes": note_source(exam.rows, row["part"], examined)}
         for row in frame.iter_rows(named=True)
     }
     return found
 
 
-def _note(rows: pl.DataFrame, row: Mapping[str, Any], examined: set[str]) -> list[str]:
-    """What a reader of a source's value must know."""
-    categories = sorted(set(rows.filter(source=row["part"])["category"]))
+def note_source(rows: pl.DataFrame, source: str, examined: set[str]) -> list[str]:
+    """What a reader of a source's value must know.
+
+    Args:
+        rows: source and category of a version's pairs.
+        examined: the categories that the exam has gold of.
+    """
+    categories = sorted(set(rows.filter(source=source)["category"]))
     notes = []
     if not examined.intersection(categories):
         notes.append(

@@ -12,11 +12,13 @@ import pytest
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.importing import import_pool
 from pipelines.lake.run import new_run
+from pipelines.ship.export import make_rows
 from pipelines.ship.publish import Published, find_version
 from pipelines.ship.report import gather_facts, render_report
 from pipelines.ship.sources import silenced, taking, worth
 from pipelines.ship.sources.taking import SOURCES, take_sources
 from pipelines.ship.sources.telling import render_sources
+from pipelines.ship.sources.worth import note_source
 from pipelines.steps import open_work, publish_settled, settle
 from schemas.recipe import Recipe, parse_recipe
 from tests.conftest import run_here
@@ -102,6 +104,14 @@ def test_labels_of_a_policy_are_made_again_without_each_voice(lake: Lake) -> Non
     assert rows["import:right/crowd"]["value"] > 0 > rows["import:wrong/crowd"]["value"]
     assert rows["import:wrong/crowd"]["value_high"] <= 0
     assert not any("experts" in name for name in rows)
+
+
+def test_a_source_that_the_exam_has_no_gold_for_is_marked(lake: Lake) -> None:
+    rows = make_rows(lake, find_version(lake, "mixed"))
+    assert note_source(rows, "wrong", {"code", "chat"}) == ["all of it is of code"]
+    assert note_source(rows, "wrong", {"code"}) == []
+    assert note_source(rows, "wrong", {"chat"})[0].startswith("the exam has no pair of code")
+    assert note_source(rows, "right", {"chat"}) == []
 
 
 def test_of_a_loop_the_pool_is_read_again(lake: Lake) -> None:
