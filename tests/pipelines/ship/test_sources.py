@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
+from pipelines.label.juries import JURIES
+from pipelines.label.policies import POLICIES
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.importing import import_pool
 from pipelines.lake.run import new_run
@@ -16,10 +19,13 @@ from pipelines.ship.export import make_rows
 from pipelines.ship.publish import Published, find_version
 from pipelines.ship.report import gather_facts, render_report
 from pipelines.ship.sources import silenced, taking, worth
+from pipelines.ship.sources.facts import find_said
+from pipelines.ship.sources.silenced import value_voices
 from pipelines.ship.sources.taking import SOURCES, take_sources
 from pipelines.ship.sources.telling import render_sources
 from pipelines.ship.sources.worth import note_source
 from pipelines.steps import open_work, publish_settled, settle
+from pipelines.view import View
 from schemas.recipe import Recipe, parse_recipe
 from tests.conftest import run_here
 from tests.pipelines.label.loop.planted_pool import plant_pool, use_numbers, write_pool
@@ -104,6 +110,22 @@ def test_labels_of_a_policy_are_made_again_without_each_voice(lake: Lake) -> Non
     assert rows["import:right/crowd"]["value"] > 0 > rows["import:wrong/crowd"]["value"]
     assert rows["import:wrong/crowd"]["value_high"] <= 0
     assert not any("experts" in name for name in rows)
+
+
+def test_every_policy_can_label_again(folder: Path, lake: Lake) -> None:
+    for policy in (*POLICIES, *JURIES):
+        view = View(lake, describe(folder, "mixed", policy, *POOLS), None)
+        said = find_said(view)
+        names = pl.DataFrame({"annotators": [said["annotator"].unique().sort().to_list()]})
+        found = value_voices(view, said, names)
+        rows = {row["voice"]: row for row in found["voices"]}
+        assert found["unknown"] is None and found["exam"] >= 20
+        assert "import:right/crowd" in rows and "import:right/experts" not in rows
+        for row in rows.values():
+            assert -1 <= row["value_low"] <= row["value"] <= row["value_high"] <= 1
+            assert row["accuracy"] == pytest.approx(found["accuracy"] - row["value"])
+        heard = any(row["value"] for row in rows.values())  # to others a pool's word is nothing
+        assert heard == (policy == "imported" or policy in JURIES)
 
 
 def test_a_source_that_the_exam_has_no_gold_for_is_marked(lake: Lake) -> None:
