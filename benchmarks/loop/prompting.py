@@ -89,7 +89,7 @@ def report_prompts(folder: Path, most: int = PAIRS, kept: Path | None = None) ->
         print(f"## Gold in the prompt of the embedded model\n\n{len(exam)} exam pairs of "
               f"{exam['prompt_id'].n_unique()} prompts, on which all people took one side; prompts "
               f"by split: {sides}\n")  # fmt: skip
-        report_judges(said, truth, judges)
+        report_judges(said, truth, judges, dict(view.pairs.select("pair_id", "prompt_id").rows()))
 
 
 def make_recipe(pool: Path, judges: Sequence[dict[str, Any]]) -> Recipe:
@@ -129,13 +129,15 @@ def choose_exam(work: Work, most: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     return chosen, truth.join(chosen, on=["response_a", "response_b"], how="semi")
 
 
-def report_judges(said: pl.DataFrame, truth: pl.DataFrame, judges: dict[str, Judge]) -> None:
-    """What the judges said of the pairs, against the truth."""
+def report_judges(
+    said: pl.DataFrame, truth: pl.DataFrame, judges: dict[str, Judge], prompt_of: dict[str, str]
+) -> None:
+    """What the judges said of the pairs, against the truth; `prompt_of` pairs of gold are shown."""
     cards = {row["annotator"]: row for row in make_cards(said, truth).iter_rows(named=True)}
     facts, arms = [], {}
     for name, judge in judges.items():
         card, mine = cards[judge.annotator], said.filter(pl.col("annotator") == judge.annotator)
-        shown = [len(json.loads(text)["examples"]) for text in mine["detail"].drop_nulls()]
+        shown = [json.loads(text)["examples"] for text in mine["detail"].drop_nulls()] or [[]]
         facts.append({
             "judge": name,
             "verdicts": card["n"],
@@ -143,8 +145,9 @@ def report_judges(said: pl.DataFrame, truth: pl.DataFrame, judges: dict[str, Jud
             "read": card["n_valid"] / card["n"],
             "first chosen": card["first_position_rate"],
             "orders agree": card["orders_agree"],
-            "examples shown": float(np.mean(shown)) if shown else 0.0,
-            "shown none": float(np.mean([not n for n in shown])) if shown else 1.0,
+            "examples shown": float(np.mean([len(ids) for ids in shown])),
+            "of prompts": float(np.mean([len({prompt_of[key] for key in ids}) for ids in shown])),
+            "shown none": float(np.mean([not ids for ids in shown])),
             "tokens a pair, both orders": (card["tokens"] or 0) / len(truth),
         })  # fmt: skip
         for way, p in read_ways(mine, truth).items():
