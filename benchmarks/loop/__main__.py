@@ -1,6 +1,6 @@
 """Does the gold loop pay? Noise planted in real labelled pools, simulated judges who err together.
 
-    python -m benchmarks.loop [--realdata FOLDER] [--seeds 20] [--pool alpaca] [--show 1 2 4 5]
+    python -m benchmarks.loop [--realdata FOLDER] [--seeds 20] [--pool alpaca] [--show 1 2 3 4 5]
 
 Prints Markdown tables. FOLDER (by default `../shared/data`) holds `alpaca_eval_*.parquet` and the
 two `hh_*_test.jsonl.gz`. Responses are embedded once by MiniLM (some minutes of one core) into
@@ -27,6 +27,8 @@ from benchmarks.loop.minutes import tabulate_minutes, try_minutes
 from benchmarks.loop.mixing import tabulate_mixing, try_mixing
 from benchmarks.loop.noise import KINDS
 from benchmarks.loop.pools import Pool, make_pool, read_alpaca, read_hh
+from benchmarks.loop.prompting import report_prompts
+from benchmarks.loop.recorded import report_recorded, report_simulated
 from benchmarks.loop.recovery import Trial, pair_up, tabulate_scores, try_seed
 from benchmarks.pandalm import print_table
 from engines.assets import assay_home
@@ -36,7 +38,7 @@ RATES = {"symmetric": (0.1, 0.25, 0.4), "length": (0.1, 0.25, 0.4), "annotator":
          "source": (0.25,)}  # fmt: skip
 FIRST_SEED = 100
 SPREADS = {"alpaca": 0.5, "hh": 0.5}
-SHOWS = (1, 2, 4, 5)
+SHOWS = (1, 2, 3, 4, 5)
 
 
 def main() -> None:
@@ -66,6 +68,10 @@ def main() -> None:
             print(f"## Human minutes, {kind} noise, 25 %\n")
             trials = [try_minutes(pool, kind, 0.25, s, spread=spread) for s in seeds]
             print_table(tabulate_minutes(trials))
+    if 3 in options.show:
+        report_recorded(options.realdata)
+        report_simulated(pool, seeds, spread)
+        report_prompts(options.realdata)
     if 4 in options.show:
         for kind in ("symmetric", "length"):
             for rate in (0.1, 0.25, 0.4):

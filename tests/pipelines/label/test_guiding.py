@@ -246,7 +246,7 @@ def test_a_template_of_ones_own_must_show_the_guidance(tmp_path: Path, stub: Stu
 @pytest.mark.parametrize(
     "spec",
     [{"examples": 0}, {"examples": 9}, {"example_tokens": 99},
-     {"examples": 2, "method": "policy"}],
+     *({"examples": 2, "method": name} for name in ("ranking", "rubric", "policy", "failures"))],
 )  # fmt: skip
 def test_settings_that_mean_nothing_are_refused(spec: dict[str, Any]) -> None:
     content = make_recipe("http://127.0.0.1:9/v1").model_dump(mode="json")
