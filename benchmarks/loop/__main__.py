@@ -1,6 +1,6 @@
 """Does the gold loop pay? Noise planted in real labelled pools, simulated judges who err together.
 
-    python -m benchmarks.loop [--realdata FOLDER] [--seeds 20] [--pool alpaca] [--show 1 2 4 5]
+    python -m benchmarks.loop [--realdata FOLDER] [--seeds 20] [--pool alpaca] [--show 1 2 4 5 full]
 
 Prints Markdown tables. FOLDER (by default `../shared/data`) holds `alpaca_eval_*.parquet` and the
 two `hh_*_test.jsonl.gz`. Responses are embedded once by MiniLM (some minutes of one core) into
@@ -23,11 +23,12 @@ import numpy as np
 import polars as pl
 
 from benchmarks.loop.flips import tabulate_flips, try_flips
+from benchmarks.loop.full_model import cut_texts, tabulate_full, train_kept, try_full
 from benchmarks.loop.minutes import tabulate_minutes, try_minutes
-from benchmarks.loop.mixing import tabulate_mixing, try_mixing
+from benchmarks.loop.mixing import tabulate_effects, tabulate_mixing, try_mixing
 from benchmarks.loop.noise import KINDS
 from benchmarks.loop.pools import Pool, make_pool, read_alpaca, read_hh
-from benchmarks.loop.recovery import Trial, pair_up, tabulate_scores, try_seed
+from benchmarks.loop.recovery import Trial, pair_up, tabulate_goals, tabulate_scores, try_seed
 from benchmarks.pandalm import print_table
 from engines.assets import assay_home
 
@@ -36,7 +37,8 @@ RATES = {"symmetric": (0.1, 0.25, 0.4), "length": (0.1, 0.25, 0.4), "annotator":
          "source": (0.25,)}  # fmt: skip
 FIRST_SEED = 100
 SPREADS = {"alpaca": 0.5, "hh": 0.5}
-SHOWS = (1, 2, 4, 5)
+SHOWS = ("1", "2", "4", "5")
+LONG = ("full",)  # only where it is asked for: hours
 
 
 def main() -> None:
@@ -48,45 +50,67 @@ def main() -> None:
     parser.add_argument("--realdata", type=Path, default=place)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--pool", choices=list(SPREADS), default="alpaca")
-    parser.add_argument("--show", type=int, nargs="+", choices=SHOWS, default=list(SHOWS))
+    parser.add_argument("--show", nargs="+", choices=[*SHOWS, *LONG], default=list(SHOWS))
     options = parser.parse_args()
-    pool = load_pool(options.pool, options.realdata)
+    rows = read_rows(options.pool, options.realdata)
+    pool = make_pool(options.pool, rows, assay_home() / "loop_vectors.npz")
     spread = SPREADS[options.pool]
     seeds = range(FIRST_SEED, FIRST_SEED + options.seeds)
     longer = float((np.where(pool.truth, 1, -1) * pool.longer > 0).mean())
     print(f"Pool {pool.name}: {len(pool):,} pairs of {len(np.unique(pool.prompts)):,} prompts, the "
           f"longer response is better in {longer:.1%}; {len(seeds)} seeds\n")  # fmt: skip
-    if 1 in options.show:
+    if "1" in options.show:
         for kind in KINDS:
             for rate in RATES[kind]:
                 report_recovery([try_seed(pool, kind, rate, s, spread=spread) for s in seeds],
                                 kind, rate)  # fmt: skip
-    if 2 in options.show:
+    if "2" in options.show:
         for kind in ("symmetric", "length"):
             print(f"## Human minutes, {kind} noise, 25 %\n")
             trials = [try_minutes(pool, kind, 0.25, s, spread=spread) for s in seeds]
             print_table(tabulate_minutes(trials))
-    if 4 in options.show:
+    if "4" in options.show:
         for kind in ("symmetric", "length"):
             for rate in (0.1, 0.25, 0.4):
                 print(f"## Flips, {kind} noise, {rate:.0%}\n")
                 flips = [try_flips(pool, kind, rate, s, spread=spread) for s in seeds]
                 print_table(tabulate_flips(flips))
-    if 5 in options.show:
+    if "5" in options.show:
         print("## Mixing, one bad source, 25 %\n")
-        print_table(tabulate_mixing([try_mixing(pool, 0.25, s, spread=spread) for s in seeds]))
+        mixed = [try_mixing(pool, 0.25, s, spread=spread) for s in seeds]
+        print_table(tabulate_mixing(mixed))
+        print_table(tabulate_effects(mixed))
+        used, bad, good = (np.mean([trial[name][0] for trial in mixed])
+                           for name in ("used", "bad", "good"))  # fmt: skip
+        print(f"- learned weights: used in {used:.0%} of the seeds; of the bad source {bad:.2f}, "
+              f"of the others {good:.2f} on average")  # fmt: skip
+    if "full" in options.show:
+        report_full(pool, rows, seeds, spread)
 
 
-def load_pool(name: str, folder: Path) -> Pool:
-    """The pool, embedded."""
-    rows = read_alpaca(folder, PAIRS) if name == "alpaca" else read_hh(folder)
-    return make_pool(name, rows, assay_home() / "loop_vectors.npz")
+def read_rows(name: str, folder: Path) -> pl.DataFrame:
+    """The pool's texts."""
+    return read_alpaca(folder, PAIRS) if name == "alpaca" else read_hh(folder)
+
+
+def report_full(pool: Pool, rows: pl.DataFrame, seeds: range, spread: float) -> None:
+    """The table of show "full", after a line for each model as it comes."""
+    texts = cut_texts(rows, pool.truth)
+    train = train_kept(assay_home() / "loop_full.jsonl")
+    trials = []
+    for seed in seeds:
+        for trial in try_full(pool, texts, 0.25, seed, train, spread=spread):
+            print(trial, flush=True)
+            trials.append(trial)
+    print("\n## The full small model, 25 %\n")
+    print_table(tabulate_full(pl.DataFrame(trials)))
 
 
 def report_recovery(trials: list[Trial], kind: str, rate: float) -> None:
     """The tables of one kind and rate of noise."""
     print(f"## Noise recovery, {kind} noise, {rate:.0%}\n", flush=True)
     print_table(tabulate_scores(trials))
+    print_table(tabulate_goals(trials))
     facts = {name: np.array([trial.kept[name] for trial in trials]) for name in trials[0].kept}
 
     def tell(values: np.ndarray) -> str:
