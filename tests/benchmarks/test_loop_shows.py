@@ -144,7 +144,7 @@ def test_goals_are_met_missed_or_open() -> None:
         return tabulate_goals(trials)["met"].to_list()
 
     assert judge(make(0.05, 0.69), make(0.06, 0.7)) == ["yes"] * 5
-    assert judge(make(0.2, 0.5), make(0.21, 0.51)) == ["no", "yes", "no", "no", "no"]
+    assert judge(make(0.2, 0.5), make(0.201, 0.501)) == ["no", "yes", "no", "no", "no"]
     assert judge(make(0.05, 0.59), make(0.2, 0.61)) == ["open", "yes", "open", "open", "open"]
 
 
