@@ -27,7 +27,7 @@ from benchmarks.loop.full_model import cut_texts, tabulate_full, train_kept, try
 from benchmarks.loop.minutes import tabulate_minutes, try_minutes
 from benchmarks.loop.mixing import tabulate_effects, tabulate_mixing, try_mixing
 from benchmarks.loop.noise import KINDS
-from benchmarks.loop.pools import Pool, make_pool, read_alpaca, read_hh
+from benchmarks.loop.pools import Pool, make_pool, part_tastes, read_alpaca, read_hh
 from benchmarks.loop.recovery import Trial, pair_up, tabulate_goals, tabulate_scores, try_seed
 from benchmarks.pandalm import print_table
 from engines.assets import assay_home
@@ -36,7 +36,7 @@ PAIRS = 6_000
 RATES = {"symmetric": (0.1, 0.25, 0.4), "length": (0.1, 0.25, 0.4), "annotator": (0.25,),
          "source": (0.25,)}  # fmt: skip
 FIRST_SEED = 100
-SPREADS = {"alpaca": 0.5, "hh": 0.5}
+SPREADS = {"alpaca": 0.5, "hh": 0.125}
 SHOWS = ("1", "2", "4", "5")
 LONG = ("full",)  # only where it is asked for: hours
 
@@ -54,6 +54,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = read_rows(options.pool, options.realdata)
     pool = make_pool(options.pool, rows, assay_home() / "loop_vectors.npz")
+    pool = part_tastes(pool, "helpful") if options.pool == "hh" else pool
     spread = SPREADS[options.pool]
     seeds = range(FIRST_SEED, FIRST_SEED + options.seeds)
     longer = float((np.where(pool.truth, 1, -1) * pool.longer > 0).mean())
