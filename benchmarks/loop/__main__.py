@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.loop.flips import tabulate_flips, try_flips
-from benchmarks.loop.full_model import cut_texts, tabulate_full, train_kept, try_full
+from benchmarks.loop.full_model import PLAN, cut_texts, tabulate_full, train_kept, try_full
 from benchmarks.loop.minutes import tabulate_minutes, try_minutes
 from benchmarks.loop.mixing import tabulate_effects, tabulate_mixing, try_mixing
 from benchmarks.loop.noise import KINDS
@@ -99,10 +99,10 @@ def report_full(pool: Pool, rows: pl.DataFrame, seeds: range, spread: float) -> 
     texts = cut_texts(rows, pool.truth)
     train = train_kept(assay_home() / "loop_full.jsonl")
     trials = []
-    for seed in seeds:
-        for trial in try_full(pool, texts, 0.25, seed, train, spread=spread):
-            print(trial, flush=True)
-            trials.append(trial)
+    for kind, remedy in PLAN:
+        for seed in seeds:
+            trials.append(try_full(pool, texts, kind, remedy, seed, train, spread=spread))
+            print(trials[-1], flush=True)
     print("\n## The full small model, 25 %\n")
     print_table(tabulate_full(pl.DataFrame(trials)))
 

@@ -7,7 +7,9 @@ sees how responses begin and hardly ever how long they are. All remedies train f
 steps, about `EPOCHS` times the pool; what teaches fewer rows (gold alone) goes over them more
 often. The same pairs, gold, judges and held-out pairs serve both kinds of noise.
 
-The best single remedy of each kind is that of show 1, named before anything was trained here.
+The best single remedies are those of show 1, named before anything was trained here: the majority
+for noise towards length, confident learning for symmetric noise. The learning rate was chosen on clean labels and seed 0.
+
 What was trained once is kept in `loop_full.jsonl` in the Assay home by what taught it and how, so
 that a run that was stopped goes on.
 """
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +44,12 @@ from benchmarks.loop.remedies import (
 from schemas.ids import make_id
 from schemas.recipe import TrainSpec
 
-PAIRS, EXAM = 1_000, 400
+PAIRS, EXAM = 600, 400
 PROMPT, RESPONSE = 32, 64  # tokens
 EPOCHS = 1
-SPEC = TrainSpec(epochs=EPOCHS, max_length=PROMPT + RESPONSE + 16, labels="soft")
-KINDS = ("symmetric", "length")
+SPEC = TrainSpec(
+    epochs=EPOCHS, learning_rate=2e-4, max_length=PROMPT + RESPONSE + 16, labels="soft"
+)
 LOOP = "the loop, soft labels"
 REMEDIES: dict[str, Callable[[Case], Lesson]] = {
     LOOP: keep_loop,
@@ -54,38 +57,42 @@ REMEDIES: dict[str, Callable[[Case], Lesson]] = {
     "clean (oracle)": keep_clean,
     "gold alone": keep_gold,
     "majority of the judges": keep_majority,
+    "confident learning": keep_confident,
     "corrupted, repeated rows": keep_corrupted,
 }
-BEST: dict[str, dict[str, Callable[[Case], Lesson]]] = {
-    "symmetric": {"confident learning": keep_confident},
-    "length": {},  # the majority, which is there already
-}
+KINDS = ("length", "symmetric")
+PLAN = [(kind, remedy) for kind in KINDS for remedy in REMEDIES
+        if (kind, remedy) != ("length", "confident learning")]  # fmt: skip
 Train = Callable[[list[dict[str, Any]], int, pl.DataFrame], list[float]]
 
 
 def try_full(
-    pool: Pool, texts: pl.DataFrame, rate: float, seed: int, train: Train, *, spread: float
-) -> Iterator[dict[str, Any]]:
-    """seed, kind, remedy, accuracy (on the prompts held out), one after the other.
+    pool: Pool,
+    texts: pl.DataFrame,
+    kind: str,
+    remedy: str,
+    seed: int,
+    train: Train,
+    *,
+    spread: float,
+    rate: float = 0.25,
+) -> dict[str, Any]:
+    """seed, kind, remedy, accuracy (on the prompts held out).
 
     Args:
         texts: prompt, first, second: of the pairs of `pool`, cut already.
         train: rows of an export, a seed and the exam's texts to the margins of the exam's pairs.
     """
     generator = np.random.default_rng([seed, 8])
-    split = split_prompts(pool, seed)
     taught, exam = (
         _draw(pool, part, count, generator)
-        for part, count in zip(split, (PAIRS, EXAM), strict=True)
+        for part, count in zip(split_prompts(pool, seed), (PAIRS, EXAM), strict=True)
     )
-    drawn, held = pool.take(taught), pool.take(exam)
-    for kind in KINDS:
-        case = make_twin(drawn, kind, rate, seed, spread)
-        for remedy, keep in {**REMEDIES, **BEST[kind]}.items():
-            rows = make_rows(keep(case), texts[taught.tolist()])
-            margins = np.array(train(rows, seed, texts[exam.tolist()]))
-            right = np.where(margins == 0, 0.5, (margins > 0) == held.truth)
-            yield {"seed": seed, "kind": kind, "remedy": remedy, "accuracy": float(right.mean())}
+    case = make_twin(pool.take(taught), kind, rate, seed, spread)
+    rows = make_rows(REMEDIES[remedy](case), texts[taught.tolist()])
+    margins = np.array(train(rows, seed, texts[exam.tolist()]))
+    right = np.where(margins == 0, 0.5, (margins > 0) == pool.truth[exam])
+    return {"seed": seed, "kind": kind, "remedy": remedy, "accuracy": float(right.mean())}
 
 
 def make_twin(pool: Pool, kind: str, rate: float, seed: int, spread: float) -> Case:
@@ -189,14 +196,15 @@ def cut_texts(rows: pl.DataFrame, truth: NDArray[np.bool_]) -> pl.DataFrame:
 
 
 def tabulate_full(trials: pl.DataFrame) -> pl.DataFrame:
-    """A row a kind and remedy: seeds, accuracy, ± (half its 95 % interval over seeds), loop_gains
-    (the loop's less this one's, paired over the seeds that both have), low, high."""
+    """A row a kind and remedy that was tried: seeds, accuracy, ± (half its 95 % interval over
+    seeds), loop_gains (the loop's less this one's, paired over the seeds that both have), low,
+    high."""
     rows = []
-    for kind in KINDS:
+    for kind in [kind for kind in KINDS if kind in set(trials["kind"])]:
         wide = trials.filter(pl.col("kind") == kind).pivot(
             "remedy", index="seed", values="accuracy"
         )
-        for remedy in [name for name in (*REMEDIES, *BEST[kind]) if name in wide.columns]:
+        for remedy in [name for name in REMEDIES if name in wide.columns]:
             mine = wide[remedy].drop_nulls().to_numpy()
             mean, half = pair_up(mine)
             gain, wide_half = pair_up((wide[LOOP] - wide[remedy]).drop_nulls().to_numpy())

@@ -13,7 +13,7 @@ import pytest
 
 from annotators.loop.stacking import measure_errors
 from benchmarks.loop.flips import tabulate_flips, try_flips
-from benchmarks.loop.full_model import PAIRS, make_rows, make_twin, tabulate_full, try_full
+from benchmarks.loop.full_model import PAIRS, PLAN, make_rows, make_twin, tabulate_full, try_full
 from benchmarks.loop.minutes import STEPS, tabulate_minutes, try_minutes
 from benchmarks.loop.mixing import (
     FACTORS,
@@ -189,7 +189,9 @@ def test_full_models_are_taught_the_same_pairs_whatever_the_noise() -> None:
         assert not set(exam["prompt"]) & {row["prompt"][0]["content"] for row in rows}
         return (np.where(pool.truth[places], 1.0, -1.0) * (len(seen) % 2 - 0.5)).tolist()
 
-    trials = pl.DataFrame(list(try_full(pool, texts, 0.25, 3, train, spread=4.0)))
+    trials = pl.DataFrame(
+        [try_full(pool, texts, kind, remedy, 3, train, spread=4.0) for kind, remedy in PLAN]
+    )
     assert set(trials["accuracy"]) == {0.0, 1.0}
     by = dict(zip(trials.select("kind", "remedy").iter_rows(), seen, strict=True))
     for shared in ("clean (oracle)", "gold alone", "majority of the judges"):
