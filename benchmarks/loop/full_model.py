@@ -8,7 +8,8 @@ steps, about `EPOCHS` times the pool; what teaches fewer rows (gold alone) goes 
 often. The same pairs, gold, judges and held-out pairs serve both kinds of noise.
 
 The best single remedies are those of show 1, named before anything was trained here: the majority
-for noise towards length, confident learning for symmetric noise. The learning rate was chosen on clean labels and seed 0.
+for noise towards length, confident learning for symmetric noise. The learning rate was chosen on
+clean labels and seed 0.
 
 What was trained once is kept in `loop_full.jsonl` in the Assay home by what taught it and how, so
 that a run that was stopped goes on.
