@@ -11,7 +11,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from benchmarks.loop.surface import measure_surface, scale_surface
 from engines.embedder import embed_texts
+from pipelines.clean.dedup import group_near
+from pipelines.clean.splits import CLUSTER_SIMILARITY
 from schemas.ids import hash_text, make_seed
 
 Array = NDArray[np.float64]
@@ -28,6 +30,7 @@ BANDS = (0.1, 0.25, 0.5, 0.8, 1.2, 1.8, 3.0)  # of |log of the ratio of lengths|
 JUDGE = "weighted_alpaca_eval_gpt4_turbo"
 SURE = 0.4  # how far from a draw (1.5) the judge of alpaca_eval must be
 CHUNK = 512
+HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,17 +113,31 @@ def read_alpaca(folder: Path, pairs: int) -> pl.DataFrame:
 
 
 def read_hh(folder: Path) -> pl.DataFrame:
-    """prompt, category, better, worse: the two test files of hh, where the contexts are one."""
+    """prompt, category, better, worse: the two test files of hh, where the contexts are one and
+    both responses say something.
+
+    `prompt` is no text that was answered but what pairs are split by: the first human turn of the
+    conversation, and one for all that are near-duplicates of each other (in both files: hundreds
+    are, and a conversation comes with several lengths), as Assay groups prompts before it splits.
+    """
     rows = []
     for category, name in (("helpful", "hh_helpful_test"), ("harmless", "hh_harmless_base_test")):
         with gzip.open(folder / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
             for line in lines:
                 row = json.loads(line)
-                before, _, better = row["chosen"].rpartition("\n\nAssistant:")
-                other, _, worse = row["rejected"].rpartition("\n\nAssistant:")
-                if before == other and better.strip() and worse.strip() and better != worse:
-                    rows.append((before, category, better.strip(), worse.strip()))
-    return pl.DataFrame(rows, schema=["prompt", "category", "better", "worse"], orient="row")
+                before, _, better = row["chosen"].rpartition(ASSISTANT)
+                other, _, worse = row["rejected"].rpartition(ASSISTANT)
+                better, worse = better.strip(), worse.strip()
+                if before == other and better and worse and better != worse:
+                    first = before.removeprefix(HUMAN).split(ASSISTANT)[0].strip()
+                    rows.append((first, category, better, worse))
+    turns = sorted({row[0] for row in rows})
+    ids = [f"{place:05d}" for place in range(len(turns))]
+    near = group_near(pl.DataFrame({"prompt_id": ids, "text": turns}), CLUSTER_SIMILARITY)
+    one = {turn: turns[int(near[key][0])] if key in near else turn
+           for key, turn in zip(ids, turns, strict=True)}  # fmt: skip
+    return pl.DataFrame([(one[first], *rest) for first, *rest in rows],
+                        schema=["prompt", "category", "better", "worse"], orient="row")  # fmt: skip
 
 
 def make_pool(name: str, rows: pl.DataFrame, cache: Path) -> Pool:
@@ -142,6 +159,17 @@ def make_pool(name: str, rows: pl.DataFrame, cache: Path) -> Pool:
         second=np.where(truth, *lengths[::-1]),
         truth=truth,
     )
+
+
+def part_tastes(pool: Pool, category: str) -> Pool:
+    """The pool with every vector told twice, the second time turned round but in one category, so
+    that a probe can learn what is liked everywhere and what only there.
+
+    The two files of hh reward opposite things (one of them refusals): on the seeds 0 to 4 one probe
+    for both is right on .54 of the pairs with clean labels, and with this on .63.
+    """
+    sign = np.where(pool.categories == category, 1.0, -1.0)[:, None]
+    return replace(pool, apart=np.hstack([pool.apart, sign * pool.apart]))
 
 
 def embed_once(texts: Sequence[str], cache: Path) -> NDArray[np.float32]:

@@ -104,8 +104,9 @@ def learn_weights(
     places = {name: place for place, name in enumerate(names)}
     member = domains.replace_strict(places, return_dtype=pl.Int64).to_numpy()
     teach, exam = answers[teaches], answers[~teaches]
-    weights = _climb(pool, member, len(names), teach, floor, cap)
-    spread = _resample(pool, member, len(names), teach, floor, cap, seed)
+    rows = _sort_rows(pool, member, len(names))
+    climbed = _climb(rows, *_resample(rows, teach, seed), teach, floor, cap)
+    weights, spread = climbed[0], climbed[1:]
     learned = fit_weighted(pool, member, weights)
     equal = fit_weighted(pool, member, np.ones(len(names)))
     loss, equal_loss = _measure_loss(learned, exam), _measure_loss(equal, exam)
@@ -130,57 +131,71 @@ def learn_weights(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The `pool` (n, d) with each domain's rows together: domain i has `counts[i]` of them, at
+    `places[i]`."""
+
+    pool: Array
+    counts: NDArray[np.int64]
+    places: list[slice]
+
+
+def _sort_rows(pool: Array, member: NDArray[np.int64], k: int) -> _Rows:
+    counts = np.bincount(member, minlength=k)
+    ends = np.cumsum(counts).tolist()
+    places = [slice(end - n, end) for end, n in zip(ends, counts.tolist(), strict=True)]
+    return _Rows(pool[np.argsort(member, kind="stable")], counts, places)
+
+
+def _resample(rows: _Rows, gold: Array, seed: int) -> tuple[Array, Array]:
+    """How often each row of the pool (n, 1 + RESAMPLES) and of the gold (m, 1 + RESAMPLES) is
+    drawn: once each, then with replacement, domain sizes kept."""
+    rng = np.random.default_rng(make_seed("weights", "resample", seed))
+    times = np.ones((len(rows.pool), 1 + RESAMPLES))
+    answered = np.ones((len(gold), 1 + RESAMPLES))
+    for draw in range(1, 1 + RESAMPLES):
+        for part, n in zip(rows.places, rows.counts, strict=True):
+            times[part, draw] = np.bincount(rng.integers(0, n, n), minlength=n)
+        drawn = rng.integers(0, len(gold), len(gold))
+        answered[:, draw] = np.bincount(drawn, minlength=len(gold))
+    return times, answered
+
+
 def _climb(
-    pool: Array, member: NDArray[np.int64], k: int, gold: Array, floor: float, cap: float
+    rows: _Rows, times: Array, answered: Array, gold: Array, floor: float, cap: float
 ) -> Array:
-    """The weights, mean 1 but for the bounds."""
-    counts = np.bincount(member, minlength=k).astype(float)
-    w = np.zeros(pool.shape[1])
-    weights = np.ones(k)
+    """(draws, k): the weights of each draw, mean 1 but for the bounds. The draws climb side by
+    side, so that a step reads the pool once for all of them.
+
+    Args:
+        times, answered: see `_resample`.
+        gold: (m, d), as all `answered` draw from it.
+    """
+    k, draws = len(rows.counts), times.shape[1]
+    share = rows.counts / rows.counts.sum()
+    w = np.zeros((rows.pool.shape[1], draws))
+    weights = np.ones((draws, k))
     for _ in range(STEPS):
-        slopes = _slope_by_domain(pool, member, k, counts, w)
-        ahead = w - RATE * (weights * counts / counts.sum() @ slopes + RIDGE * w)
-        upper = -(expit(-(gold @ ahead)) @ gold) / len(gold)
-        gain = slopes @ upper * k * counts / counts.sum()
-        size = np.abs(gain).max()
-        if size > 0:
-            weights = weights * np.exp(UPPER_RATE * gain / size)
+        slopes = _slope_by_domain(rows, times, w)
+        ahead = w - RATE * (np.einsum("ak,kda->da", weights * share, slopes) + RIDGE * w)
+        upper = -gold.T @ (answered * expit(-(gold @ ahead))) / len(gold)
+        gain = np.einsum("kda,da->ak", slopes, upper) * k * share
+        size = np.abs(gain).max(axis=1, keepdims=True)
+        weights = weights * np.exp(UPPER_RATE * gain / np.where(size > 0, size, 1.0))
         weights = weights ** (1 - ENTROPY)
-        weights = np.clip(weights / weights.mean(), floor, cap)
+        weights = np.clip(weights / weights.mean(axis=1, keepdims=True), floor, cap)
         w = ahead
     return weights
 
 
-def _slope_by_domain(
-    pool: Array, member: NDArray[np.int64], k: int, counts: Array, w: Array
-) -> Array:
-    """(k, d): the gradient of each domain's mean loss at w."""
-    pull = expit(-(pool @ w))
-    slopes = np.zeros((k, pool.shape[1]))
-    for domain in range(k):
-        mine = member == domain
-        slopes[domain] = -(pull[mine] @ pool[mine]) / max(counts[domain], 1.0)
-    return slopes
-
-
-def _resample(
-    pool: Array,
-    member: NDArray[np.int64],
-    k: int,
-    gold: Array,
-    floor: float,
-    cap: float,
-    seed: int,
-) -> Array:
-    """(RESAMPLES, k): the weights learned from resampled gold and pool, domain sizes kept."""
-    rng = np.random.default_rng(make_seed("weights", "resample", seed))
-    rows = [np.flatnonzero(member == domain) for domain in range(k)]
-    found = np.empty((RESAMPLES, k))
-    for draw in range(RESAMPLES):
-        drawn = np.concatenate([rng.choice(mine, len(mine)) for mine in rows])
-        answers = gold[rng.integers(0, len(gold), len(gold))]
-        found[draw] = _climb(pool[drawn], member[drawn], k, answers, floor, cap)
-    return found
+def _slope_by_domain(rows: _Rows, times: Array, w: Array) -> Array:
+    """(k, d, draws): the gradient of each domain's mean loss at the w (d, draws) of each draw."""
+    pull = times * expit(-(rows.pool @ w))
+    return np.stack([
+        -(rows.pool[part].T @ pull[part]) / n
+        for part, n in zip(rows.places, rows.counts, strict=True)
+    ])  # fmt: skip
 
 
 def fit_weighted(pool: Array, member: NDArray[np.int64], weights: Array) -> Array:

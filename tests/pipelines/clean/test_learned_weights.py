@@ -7,7 +7,13 @@ import polars as pl
 import pytest
 
 from benchmarks.learned_weights import run_trial
-from pipelines.clean.learned_weights import TooLittleGold, learn_weights
+from pipelines.clean.learned_weights import (
+    TooLittleGold,
+    _climb,
+    _resample,
+    _sort_rows,
+    learn_weights,
+)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -50,6 +56,24 @@ def test_the_order_of_rows_and_gold_changes_nothing() -> None:
         pool[rows], domains[rows.tolist()], answers[others], pl.Series(ids)[others.tolist()]
     )
     assert np.allclose(again.table["weight"], found.table["weight"], atol=1e-3)
+
+
+def test_draws_that_climb_side_by_side_climb_as_each_would_alone() -> None:
+    pool, _, answers, _ = make_pool()
+    member = np.random.default_rng(1).integers(0, 3, len(pool))
+    rows = _sort_rows(pool, member, 3)
+    times, answered = _resample(rows, answers, seed=4)
+    found = _climb(rows, times, answered, answers, 0.02, 3.0)
+    assert (times[:, 0] == 1).all() and (answered[:, 0] == 1).all()
+    assert len(np.unique(found, axis=0)) == times.shape[1]
+    sorted_member = np.sort(member)
+    for draw in (0, 1, 7):
+        drawn = np.repeat(np.arange(len(pool)), times[:, draw].astype(int))
+        told = np.repeat(answers, answered[:, draw].astype(int), axis=0)
+        assert (np.bincount(sorted_member[drawn]) == rows.counts).all()
+        alone = _sort_rows(rows.pool[drawn], sorted_member[drawn], 3)
+        ones = np.ones((len(drawn), 1)), np.ones((len(told), 1))
+        assert np.allclose(_climb(alone, *ones, told, 0.02, 3.0)[0], found[draw], atol=1e-9)
 
 
 def test_weights_that_do_not_help_held_out_gold_are_not_used() -> None:
