@@ -41,6 +41,7 @@ class FakeDesk:
         self.chunk, self.pause = chunk, pause
         self.skew = 0.0
         self.base = sqlite3.connect(file, isolation_level=None)
+        self.base.execute("PRAGMA synchronous = OFF")  # kills are of processes, not of machines
         self.base.executescript(TABLES)
 
     def ask(self, sql: str, *values: Any) -> list[Any]:
