@@ -55,8 +55,7 @@ def main() -> None:
     parser.add_argument("--show", nargs="+", choices=[*SHOWS, *LONG], default=list(SHOWS))
     options = parser.parse_args()
     rows = read_rows(options.pool, options.realdata)
-    pool = make_pool(options.pool, rows, assay_home() / "loop_vectors.npz")
-    pool = part_tastes(pool, "helpful") if options.pool == "hh" else pool
+    pool = load_pool(options.pool, rows)
     spread = SPREADS[options.pool]
     seeds = range(FIRST_SEED, FIRST_SEED + options.seeds)
     longer = float((np.where(pool.truth, 1, -1) * pool.longer > 0).mean())
@@ -98,6 +97,12 @@ def main() -> None:
 def read_rows(name: str, folder: Path) -> pl.DataFrame:
     """The pool's texts."""
     return read_alpaca(folder, PAIRS) if name == "alpaca" else read_hh(folder)
+
+
+def load_pool(name: str, rows: pl.DataFrame) -> Pool:
+    """The pool of these texts, embedded."""
+    pool = make_pool(name, rows, assay_home() / "loop_vectors.npz")
+    return part_tastes(pool, "helpful") if name == "hh" else pool
 
 
 def report_full(pool: Pool, rows: pl.DataFrame, seeds: range, spread: float) -> None:

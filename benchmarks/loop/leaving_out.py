@@ -21,7 +21,7 @@ import polars as pl
 from annotators.loop.silencing import Pool as VoicedPool
 from annotators.loop.silencing import silence_voices
 from annotators.marginal import value_parts
-from benchmarks.loop.__main__ import FIRST_SEED, SPREADS, load_pool
+from benchmarks.loop.__main__ import FIRST_SEED, SPREADS, load_pool, read_rows
 from benchmarks.loop.noise import spoil
 from benchmarks.loop.pools import Pool, split_prompts
 from benchmarks.loop.remedies import make_case
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--pool", choices=list(SPREADS), default="alpaca")
     options = parser.parse_args()
-    pool = load_pool(options.pool, options.realdata)
+    pool = load_pool(options.pool, read_rows(options.pool, options.realdata))
     seeds = range(FIRST_SEED, FIRST_SEED + options.seeds)
     print(f"Pool {pool.name}, {len(seeds)} seeds\n\n## Sources\n")
     print_table(summarise([leave_sources(pool, s) for s in seeds], ("value", "random", "beyond")))
