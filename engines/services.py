@@ -243,7 +243,12 @@ def _make_vllm_command(
             "--max-model-len", "4096", "--max-num-batched-tokens", "8192",
             "--max-num-seqs", "64",
         ]  # fmt: skip
-        environment |= {"VLLM_CPU_NUM_OF_RESERVED_CPU": "0", "VLLM_CPU_KVCACHE_SPACE": "2"}
+        environment |= {
+            "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
+            "VLLM_CPU_KVCACHE_SPACE": "2",
+            # on a busy machine its probe for a compiler outlasts what the engine waits for a step
+            "TORCHDYNAMO_DISABLE": "1",
+        }
     return command, environment
 
 
