@@ -25,9 +25,8 @@ from annotators.loop.stacking import LEAST_GOLD, TooLittleGold
 from pipelines.label.describing import describe_pairs, load_writer
 from pipelines.label.judging import judge_pairs
 from pipelines.label.labelling import find_judgments
-from pipelines.label.loop.evidence import Evidence, gather_evidence
+from pipelines.label.loop.evidence import FIRST_GOLD, Evidence, find_drawn, gather_evidence
 from pipelines.label.loop.plans import (
-    FIRST_GOLD,
     State,
     choose_gold,
     choose_people,
@@ -78,7 +77,8 @@ class Loop:
         """What speaks of the pool now."""
         view = self.view
         said = find_judgments(self.lake, self.recipe, view.judges, view.pairs, view.variants)
-        return gather_evidence(said, view.pairs, view.prompts, view.rollouts)
+        drawn = find_drawn(self.lake)
+        return gather_evidence(said, view.pairs, view.prompts, view.rollouts, drawn)
 
     def read(self) -> State:
         """The pool as it reads now."""
