@@ -25,7 +25,7 @@ from pipelines.label.people.releasing import release_batch
 from pipelines.lake.calls import UNCOMMITTED
 from pipelines.lake.catalogue import open_lake
 from pipelines.lake.run import new_run
-from pipelines.steps import open_work, publish_settled, settle
+from pipelines.steps import open_work, publish_settled, run_step, settle
 from schemas.recipe import Recipe
 from tests.conftest import ROOT, run_here, write_recipe
 from tests.pipelines.label.loop.planted_pool import (
@@ -143,6 +143,9 @@ def test_killed_after_each_of_its_first_iterations(
     expected = planted.look(calm)
     asked.append(stub.stats()["requests"])
     assert len(expected["iterations"]) > 2 and expected["readings"]
+    with open_work(str(lake), planted.recipe, None) as work:  # seconds that a child need not spend
+        run_step(work, "import")
+        settle(work, until="verify")
     seen: set[str] = set()
     for killed in (1, 2):
         command = ("loop", planted.file, "--lake", lake)
