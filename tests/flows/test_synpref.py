@@ -175,8 +175,8 @@ def check_iterations(loop: Loop) -> list[Row]:
         pairs = view.evidence.pairs
         rows = find_iterations(work.lake, name_loop(loop.recipe))
     train = set(pairs.filter(on_train())["pair_id"])
-    gold = set(loop.query("SELECT DISTINCT pair_id FROM reviews WHERE reason = 'first_gold'")
-               ["pair_id"]) & train  # fmt: skip
+    drawn = loop.query("SELECT DISTINCT pair_id FROM reviews WHERE reason = 'first_gold'")
+    gold = train & set(drawn["pair_id"])
     exam = set(loop.query("SELECT pair_id FROM releases")["pair_id"]) - train
     taken: set[str] = set()
     assert [row["number"] for row in rows] == [*range(len(rows))]
@@ -188,11 +188,11 @@ def check_iterations(loop: Loop) -> list[Row]:
         assert row["candidates"] == len(train - gold - taken)
         assert row["silver"] == len((taken | chosen) - gold)
         if row["kind"] == "gold":
-            assert chosen == gold
+            assert chosen == gold and asked == set(drawn["pair_id"])
         elif row["kind"] == "retrieval":
             assert chosen <= train - gold and asked and asked <= train - gold
         taken |= chosen
-        gold |= asked
+        gold |= asked & train
         assert row["gold"] == len(gold)
         assert row["verdicts"] == 2 * len(judges) * len(chosen)
         assert min(row["tokens_in"], row["tokens_out"], row["seconds"]) > 0
