@@ -51,7 +51,7 @@ from pipelines.clean.weighing import add_weights, make_weight_scope
 from pipelines.label.judges import load_judges
 from pipelines.label.labelling import LOOP, apply_policy, find_judgments, make_label_scope
 from pipelines.label.labelling import STAGE as LABEL
-from pipelines.label.loop.evidence import Evidence, gather_evidence
+from pipelines.label.loop.evidence import Evidence, find_drawn, gather_evidence
 from pipelines.label.loop.outcomes import PoolRead, find_read
 from pipelines.label.loop.recycling import STAGE as RECYCLE
 from pipelines.label.loop.recycling import make_reading_scope
@@ -158,7 +158,8 @@ class View:
     def evidence(self) -> Evidence:
         """What speaks of the candidate pairs, and the gold that teaches."""
         said = find_judgments(self.lake, self.recipe, self.judges, self.pairs, self.variants)
-        return gather_evidence(said, self.pairs, self.prompts, self.rollouts)
+        drawn = find_drawn(self.lake)
+        return gather_evidence(said, self.pairs, self.prompts, self.rollouts, drawn)
 
     @cached_property
     def read(self) -> PoolRead | None:

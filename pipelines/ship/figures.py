@@ -253,6 +253,7 @@ def draw_figure(
     *,
     height: float = 2.6,
     panels: int = 1,
+    share: bool = True,
 ) -> str:
     """Paint onto fresh axes and return the SVG, with `name` before its ids.
 
@@ -260,6 +261,7 @@ def draw_figure(
         label: what a reader who cannot see the figure is told.
         paint: draws on one axes each panel.
         bars: this many horizontal bars set the height, in place of `height` (inches).
+        share: whether the panels have one x axis.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -267,7 +269,7 @@ def draw_figure(
     with rc_context({**STYLE, "svg.hashsalt": name}):
         size = (WIDTH, 0.95 + 0.3 * bars if bars else height)
         figure = Figure(figsize=size, layout="constrained")
-        paint(*figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0])
+        paint(*figure.subplots(panels, 1, sharex=share, squeeze=False)[:, 0])
         stored = io.StringIO()
         figure.savefig(stored, format="svg", transparent=True, metadata={"Date": None})
     return _make_inline(stored.getvalue(), name, label)

@@ -37,11 +37,12 @@ def plot_iterations(rows: Sequence[Mapping[str, Any]]) -> str:
             axes.plot(at, [row["accuracy_read"] for row in shown], color=ORANGE, linewidth=1.8,
                       marker="D", markersize=5, label="all voices together")  # fmt: skip
             axes.grid(axis="y")
-            axes.set_ylim(0.4, 1.02)
+            axes.set_ylim(min(0.4, *(row["accuracy_low"] - 0.02 for row in shown)), 1.02)
             axes.set_ylabel("right on gold")
             axes.set_xlabel(words)
         panels[0].xaxis.get_major_locator().set_params(integer=True)
         put_legend(panels[0], columns=2)
 
     label = "Accuracy on gold by iteration of the loop"
-    return draw_figure("loop", label, paint, height=2.4 * len(axes_of), panels=len(axes_of))
+    panels = len(axes_of)
+    return draw_figure("loop", label, paint, height=2.4 * panels, panels=panels, share=False)

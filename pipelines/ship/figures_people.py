@@ -120,7 +120,7 @@ def plot_learning(learning: Mapping[str, Any]) -> str:
     curves = (("labels", "the policy’s labels", BLUE, "o"),
               ("model", "a small reward model", ORANGE, "D"))  # fmt: skip
     drawn = [(words, learning[name], colour, sign) for name, words, colour, sign in curves]
-    drawn = [curve for curve in drawn if curve[1]]
+    drawn = [curve for curve in drawn if any(row.get("coverage", 1) for row in curve[1])]
     if not drawn:
         return ""
 

@@ -26,6 +26,7 @@ from annotators.signals.compare import compare_scores
 from annotators.votes import PAIR, call_label
 from pipelines.label.people.counting import PEOPLE
 from pipelines.label.policies import collect_pairwise
+from pipelines.lake.catalogue import Lake, PastLake
 from pipelines.lake.teaching import on_train
 
 Array = NDArray[np.float64]
@@ -34,6 +35,7 @@ LABEL = "label_of_pool"
 LEAST_HEARD = 20  # gold pairs
 LEAST_OF_CATEGORY = 20  # gold pairs, for a precision of its own
 SEVERAL = "several"
+FIRST_GOLD = "first_gold"  # why a review was queued: a pair drawn at random, for want of any gold
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +81,20 @@ class Evidence:
         ).to_series()
 
 
+def find_drawn(lake: Lake | PastLake) -> pl.Series:
+    """The pairs about which people were asked because they were drawn at random."""
+    found = lake.query(
+        "SELECT DISTINCT pair_id FROM reviews WHERE reason = ? ORDER BY pair_id", [FIRST_GOLD]
+    )
+    return found["pair_id"]
+
+
 def gather_evidence(
-    judgments: pl.DataFrame, pairs: pl.DataFrame, prompts: pl.DataFrame, contents: pl.DataFrame
+    judgments: pl.DataFrame,
+    pairs: pl.DataFrame,
+    prompts: pl.DataFrame,
+    contents: pl.DataFrame,
+    drawn: pl.Series | None = None,
 ) -> Evidence:
     """All that speaks of the pairs that no verifier decides.
 
@@ -89,6 +103,7 @@ def gather_evidence(
         pairs: pair_id, prompt_id, response_a, response_b, basis.
         prompts: prompt_id, cluster_id, category, source, split.
         contents: response_id, content.
+        drawn: of `find_drawn`; gold of people on any other pair was chosen by need.
     """
     asked = pairs.filter(pl.col("basis") != "verifier").select("pair_id", "prompt_id", *PAIR)
     placed = asked.join(
@@ -96,7 +111,7 @@ def gather_evidence(
     ).sort("pair_id")
     scored = compare_scores(judgments, placed)
     opinions = collect_pairwise(placed, pl.concat([judgments, scored]))
-    gold, torn = _find_gold(judgments, placed)
+    gold, torn = _find_gold(judgments, placed, drawn)
     known = placed.join(gold, on=PAIR, how="left", maintain_order="left")
     givers = [LABEL] if gold["of_pool"].any() else [LABEL, OF_POOL]
     labels = opinions.filter(pl.col("voice").is_in(givers))
@@ -121,14 +136,17 @@ def gather_evidence(
     )
 
 
-def _find_gold(judgments: pl.DataFrame, pairs: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+def _find_gold(
+    judgments: pl.DataFrame, pairs: pl.DataFrame, drawn: pl.Series | None
+) -> tuple[pl.DataFrame, int]:
     """response_a, response_b, truth, sample and of_pool of the gold that teaches; and how many of
     these pairs have voices that deny one another."""
-    teaching = pairs.filter(on_train()).select(PAIR)
-    voices = select_gold(judgments).join(teaching, on=PAIR, how="semi")
+    random = pl.lit(False) if drawn is None else pl.col("pair_id").is_in(drawn.implode())
+    teaching = pairs.filter(on_train()).select(*PAIR, random=random)
+    voices = select_gold(judgments).join(teaching, on=PAIR)
     people = pl.col("annotator").str.starts_with(PEOPLE)
     traits = voices.group_by(PAIR).agg(
-        sample=(~people).any(),
+        sample=(~people | pl.col("random")).any(),
         of_pool=(pl.col("voice") == OF_POOL).any(),
         kinds=call_label(pl.col("p_a")).n_unique(),
     )

@@ -25,9 +25,8 @@ from annotators.loop.stacking import LEAST_GOLD, TooLittleGold
 from pipelines.label.describing import describe_pairs, load_writer
 from pipelines.label.judging import judge_pairs
 from pipelines.label.labelling import find_judgments
-from pipelines.label.loop.evidence import Evidence, gather_evidence
+from pipelines.label.loop.evidence import Evidence, find_drawn, gather_evidence
 from pipelines.label.loop.plans import (
-    FIRST_GOLD,
     State,
     choose_gold,
     choose_people,
@@ -78,7 +77,8 @@ class Loop:
         """What speaks of the pool now."""
         view = self.view
         said = find_judgments(self.lake, self.recipe, view.judges, view.pairs, view.variants)
-        return gather_evidence(said, view.pairs, view.prompts, view.rollouts)
+        drawn = find_drawn(self.lake)
+        return gather_evidence(said, view.pairs, view.prompts, view.rollouts, drawn)
 
     def read(self) -> State:
         """The pool as it reads now."""
@@ -209,7 +209,7 @@ def _plan(loop: Loop, rows: list[Row], kind: str) -> None:
         "kind": kind,
         "pool": loop.pool,
         "pair_ids": sorted(chosen),
-        "asked": [],
+        "asked": _list_drawn(loop) if kind == GOLD else [],
         "gold": int((~np.isnan(evidence.truth)).sum()),
         "silver": len((taken | set(chosen)) - _list_gold(evidence)),
         "candidates": len(list_untouched(evidence, taken)),
@@ -250,9 +250,13 @@ def _check_enough(loop: Loop, evidence: Evidence) -> None:
 
 def _count_asked(loop: Loop) -> int:
     """How many of the pairs drawn for a first gold people have still to settle."""
-    found = loop.lake.query("SELECT DISTINCT pair_id FROM reviews WHERE reason = ?", [FIRST_GOLD])
+    return count_open(loop.lake, _list_drawn(loop))
+
+
+def _list_drawn(loop: Loop) -> list[str]:
+    """The pairs of this pool that were drawn for a first gold."""
     mine = set(loop.view.pairs["pair_id"])
-    return count_open(loop.lake, [key for key in found["pair_id"] if key in mine])
+    return [key for key in find_drawn(loop.lake) if key in mine]
 
 
 def _list_gold(evidence: Evidence) -> set[str]:

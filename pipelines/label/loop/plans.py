@@ -14,7 +14,7 @@ from annotators.loop.reading import PoolReading
 from annotators.loop.retrieval import fetch_neighbours
 from annotators.loop.sorting import sort_pairs
 from annotators.loop.spending import Source, spend
-from pipelines.label.loop.evidence import Evidence
+from pipelines.label.loop.evidence import FIRST_GOLD, Evidence
 from pipelines.label.loop.recycling import KEYS, hear_jury, measure_reader, turn_to_label
 from pipelines.label.people.costs import expect_seconds
 from pipelines.label.people.targets import list_targets
@@ -28,7 +28,7 @@ from schemas.recipe import Recipe
 
 MOST_GOLD = 500  # pairs on which a jury is measured; more would tell little more
 PERSON = 0.9  # how often a person is right, before anybody has measured it
-LOOP, FIRST_GOLD = "gold_loop", "first_gold"  # why a review was queued
+LOOP = "gold_loop"  # why a review was queued
 FIRST_WORTH = 1.0
 REVIEW = (
     "review_id", "pair_id", "prompt_id", "response_a", "response_b", "responses", "left", "reason",

@@ -8,8 +8,10 @@ What it then says of the fold's pairs is held against their gold, and so is a re
 its labels of the other folds. So every point of the curve is measured on the same pairs, and none
 on what it was taught.
 
-The policy sees the pairs of gold alone, and all judges that spoke of them, uncalibrated. The exam's
-gold (`pipelines.lake.teaching`) is left out: what the curve shows is to say where people are asked.
+The policy sees the pairs of gold alone, and all judges that spoke of them, uncalibrated. A gold
+loop reads its whole pool, and not anew for every minute: of a pair whose gold is hidden it says
+nothing here, and the model learns from gold alone. The exam's gold (`pipelines.lake.teaching`) is
+left out: what the curve shows is to say where people are asked.
 """
 
 from __future__ import annotations
@@ -26,10 +28,11 @@ from annotators.probe import call_winners, fit_probe
 from annotators.verifiers import VERIFIERS, VERSION_MARK
 from engines.embedder import embed_texts
 from pipelines.label.juries import JURIES
+from pipelines.label.labelling import LOOP
 from pipelines.label.latest import keep_last_guided
 from pipelines.label.people.counting import PEOPLE, keep_counted
 from pipelines.label.people.ledger import list_spent, time_gold
-from pipelines.label.policies import POLICIES
+from pipelines.label.policies import POLICIES, gold_loop
 from pipelines.label.reliability import clean_numbers
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.editions import drop_superseded
@@ -184,6 +187,7 @@ def _measure(
 ) -> tuple[list[float], list[float]]:
     """Whether the labels that the policy gives are right (1, else 0), and for every pair whether a
     reward model taught by them is (or 0.5; empty where a fold has too few labels to learn from)."""
+    policies = {**POLICIES, **JURIES, LOOP: gold_loop}
     pairs = gold.select("pair_id", "prompt_id", *SIDES)
     released = pl.col("annotator").str.starts_with(PEOPLE)
     vouched = pl.col("voice").is_in([GOLD, HUMAN]).fill_null(False)
@@ -200,7 +204,7 @@ def _measure(
         heard = pl.concat(
             [known.filter(~vouched), known.filter(vouched).join(hidden, on=SIDES, how="anti")]
         )
-        labels = {**POLICIES, **JURIES}[policy](pairs, heard.drop("voice"), threshold)
+        labels = policies[policy](pairs, heard.drop("voice"), threshold)
         called = pairs.join(labels, on="pair_id", how="left", maintain_order="left")
         is_called = (called["status"] == "labelled").to_numpy()
         sides = (called["p_a"].fill_null(0.5) > 0.5).to_numpy()

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from annotators.loop.jury import JuryNoBetterThanChance
-from annotators.loop.stacking import TooLittleGold
+from annotators.loop.stacking import LEAST_GOLD, TooLittleGold
 from pipelines.label.loop import iterating
 from pipelines.label.loop.iterating import choose_kind, is_rising
 from pipelines.label.loop.progress import find_iterations, name_loop, write_iteration
@@ -251,6 +251,26 @@ def test_with_minutes_and_no_gold_people_are_asked_for_the_first(
                 run_step(work, "judge")
         reviews = work.lake.query("SELECT * FROM reviews WHERE reason = 'first_gold'")
         assert 20 < len(reviews) < 70 and reviews["expected_seconds"].sum() <= 20 * 60
+
+
+def test_only_what_was_drawn_at_random_weighs_the_voices(tmp_path: Path, stub: Stub) -> None:
+    """People's gold on other pairs was chosen by need, and would show the voices at their worst."""
+    recipe = make_loop_recipe(tmp_path, stub.url, gold=0, loop={"minutes": 40})
+    with open_loop(tmp_path, recipe) as work:
+        with pytest.raises(TooLittleGold):
+            run_step(work, "judge")
+        drawn = set(work.lake.query("SELECT pair_id FROM reviews")["pair_id"])
+        sides = ("prompt_id", "response_a", "response_b")
+        told = [
+            {**{name: row[name] for name in sides}, "judgment_id": f"gold-{place}",
+             "kind": "human", "annotator": "people:b", "p_a": 1.0, "tie": False, "valid": True,
+             "sample_index": 0, "gold": True}
+            for place, row in enumerate(work.look().pairs.iter_rows(named=True))
+        ]  # fmt: skip
+        work.lake.append({"judgments": told}, run=work.run, stage="test")
+        gold = work.look().evidence.pairs.filter(pl.col("truth").is_not_null())
+        assert (gold["split"] == "train").all() and len(gold) > gold["sample"].sum() > LEAST_GOLD
+        assert set(gold.filter("sample")["pair_id"]) == drawn & set(gold["pair_id"])
 
 
 def make_row(kind: str, pool: str = "p", ended: str | None = None, a: float = 0.6) -> Any:

@@ -15,6 +15,7 @@ from pipelines.label.people.pushing import push_reviews
 from pipelines.label.people.releasing import release_batch
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import new_run
+from pipelines.ship.figures_people import plot_learning
 from schemas.ids import make_seed
 from schemas.recipe import ReviewSpec
 from tests.pipelines.label.people.people_lake import (
@@ -101,6 +102,14 @@ def test_what_a_fold_is_measured_on_it_was_not_taught(lake: Lake) -> None:
     silent = trace_learning(lake, "imported", 0.9999, lambda texts: np.zeros((len(texts), 2)))
     assert silent["model"][-1]["accuracy"] == 0.5, "vectors that say nothing"
     assert silent["model"][0]["gold"] > 0, "nobody teaches a model at minute 0"
+
+
+def test_a_gold_loop_says_nothing_of_what_is_hidden_and_its_gold_teaches(lake: Lake) -> None:
+    found = trace_learning(lake, "gold_loop", 0.75, embed)
+    assert {(point["coverage"], point["right"]) for point in found["labels"]} == {(0.0, None)}
+    assert found["model"][-1]["accuracy"] > 0.9
+    drawn = plot_learning(found)
+    assert "a small reward model" in drawn and "policy" not in drawn
 
 
 def test_too_little_gold_says_how_much_is_needed(
