@@ -15,6 +15,7 @@ from pipelines.label.people.costs import expect_seconds
 from pipelines.label.people.counting import PEOPLE
 from pipelines.label.people.targets import list_targets
 from pipelines.lake.catalogue import Lake
+from pipelines.lake.teaching import leave_exam
 from schemas.ids import make_seed
 
 REASON = "flip_audit"
@@ -26,13 +27,15 @@ def list_audit(
     lake: Lake, labels: pl.DataFrame, share: float, seed: int, known: set[str]
 ) -> list[dict[str, Any]]:
     """The rows of `reviews` that ask about that share of the flipped labels, drawn by the hashes of
-    their pairs. Each says in `why` to which side it was flipped.
+    their pairs. Each says in `why` to which side it was flipped. Those of the test split are left
+    out: what people say there is the exam's gold, and only drawn at random is it a fair exam.
 
     Args:
         labels: of `pipelines.label.labelling.apply_policy`.
         known: the reviews that there are.
     """
-    flipped = labels.filter((pl.col("decided_by") == FLIP).fill_null(False)).sort("pair_id")
+    turned = labels.filter((pl.col("decided_by") == FLIP).fill_null(False)).sort("pair_id")
+    flipped = leave_exam(lake, turned)
     drawn = [make_seed("flip audit", seed, key) / 2**31 < share for key in flipped["pair_id"]]
     chosen = flipped.filter(pl.Series(drawn, dtype=pl.Boolean))
     sides = dict(chosen.select("pair_id", pl.col("p_a") > 0.5).iter_rows())

@@ -17,6 +17,7 @@ from annotators.loop.stacking import TooLittleGold
 from pipelines.label.loop.auditing import measure_flips
 from pipelines.label.loop.recycling import NoGold
 from pipelines.lake.importing import import_pool
+from pipelines.lake.teaching import keep_teaching
 from pipelines.ship.card import write_card
 from pipelines.ship.explain import explain_pair, render_explanation
 from pipelines.ship.report import gather_facts, render_report
@@ -203,6 +204,7 @@ def test_people_say_how_often_a_flip_was_right(ground: tuple[Work, PlantedPool])
     wrong."""
     work, pool = ground
     reviews = work.lake.query("SELECT * FROM reviews WHERE reason = 'flip_audit'")
+    assert keep_teaching(work.lake, reviews).height == reviews.height > 0  # none of the exam's
     truth = dict(find_truth(work, pool).select("pair_id", "truth").iter_rows())
     rows, right = [], 0
     for row in reviews.iter_rows(named=True):
