@@ -20,11 +20,12 @@ from scipy.special import expit
 
 from annotators.calibration import fit_platt, mirror_pairs
 from schemas.errors import AssayError
-from schemas.ids import make_seed
+from schemas.ids import make_seed, make_seeds
 
 Array = NDArray[np.float64]
 SPREAD = 4.0  # of the weights, before anything is learned: unit vectors then differ by a few logits
 FOLDS = 5
+BLOCK = 16_384  # rows that are told their margin at a time, in double precision
 
 
 class NothingToLearn(AssayError):
@@ -174,6 +175,8 @@ def cross_fit(
 ) -> Array:
     """The margin of each pair (those of weight 0 too) by a model that saw no pair of its prompt.
 
+    Only the rows that teach are copied; `apart` may be in single precision.
+
     Raises:
         NothingToLearn: see `train_probe`.
     """
@@ -191,14 +194,19 @@ def cross_fit(
         rest = ~mine & (weight > 0)
         lead = None if margins is None else np.asarray(margins)[rest]
         model = fit_probe(apart[rest], label[rest], spread, weights=weight[rest], margins=lead)
-        found[mine] = apart[mine] @ model
+        places = np.flatnonzero(mine)
+        for at in range(0, len(places), BLOCK):
+            some = places[at : at + BLOCK]
+            found[some] = apart[some].astype(np.float64) @ model
     return found
 
 
 def fold_prompts(prompts: Sequence[str], seed: int = 0) -> NDArray[np.int64]:
     """The fold of each pair, by the hash of its prompt."""
-    known = {name: make_seed("fold", seed, str(name)) % FOLDS for name in set(prompts)}
-    return np.array([known[name] for name in prompts], dtype=np.int64)
+    names = list(set(prompts))
+    known = dict(zip(names, make_seeds(map(str, names), "fold", seed), strict=True))
+    seeds = np.fromiter(map(known.__getitem__, prompts), dtype=np.int64, count=len(prompts))
+    return seeds % FOLDS
 
 
 def call_winners(weights: Array, apart: Array) -> Array:

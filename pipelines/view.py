@@ -60,12 +60,14 @@ from pipelines.label.people.prototyping import STAGE as PROTOTYPES
 from pipelines.label.people.prototyping import make_prototype_scope
 from pipelines.label.people.tastes import Tastes, find_tastes
 from pipelines.label.people.voices import find_voices
+from pipelines.label.sides import size_sides
 from pipelines.lake.catalogue import Lake
 from pipelines.make.pool import find_prompts
 from pipelines.make.rollouts import find_rollouts
 from schemas.recipe import Recipe
 
 AUDIT_AT_MOST = 100_000
+MANY = 200_000  # pairs from which on texts are let go of while a pool is read
 
 
 @dataclass(frozen=True)
@@ -157,9 +159,27 @@ class View:
     @cached_property
     def evidence(self) -> Evidence:
         """What speaks of the candidate pairs, and the gold that teaches."""
-        said = find_judgments(self.lake, self.recipe, self.judges, self.pairs, self.variants)
-        drawn = find_drawn(self.lake)
-        return gather_evidence(said, self.pairs, self.prompts, self.rollouts, drawn)
+
+        def find(pairs: pl.DataFrame) -> pl.DataFrame:
+            return find_judgments(self.lake, self.recipe, self.judges, pairs, self.variants)
+
+        self.forget_texts()
+        sizes = size_sides(self.lake, self.pairs)
+        return gather_evidence(find, self.pairs, self.prompts, sizes, find_drawn(self.lake))
+
+    def find_texts(self, pairs: pl.DataFrame) -> pl.DataFrame:
+        """The rollouts of the prompts of some of the pairs, read for them alone."""
+        prompts = self.prompts.join(pairs, on="prompt_id", how="semi", maintain_order="left")
+        return find_rollouts(self.lake, self.recipe, prompts)
+
+    def forget_texts(self) -> None:
+        """Of a large pool, let go of the frames that hold its responses' texts, which reading it
+        takes the room of; they are read anew for whoever asks for them again."""
+        if len(self.pairs) < MANY:
+            return
+        for name in list(self.__dict__):
+            if name.endswith("rollouts"):
+                del self.__dict__[name]
 
     @cached_property
     def read(self) -> PoolRead | None:

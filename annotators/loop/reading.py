@@ -27,9 +27,9 @@ from scipy.special import expit
 from annotators.loop.jury import check_jury
 from annotators.loop.precision import estimate_precision
 from annotators.loop.stacking import Reading, fit_reading
-from annotators.loop.trust import trust_labels
+from annotators.loop.trust import number_traits, trust_numbered
 from annotators.probe import SPREAD, cross_fit, fold_prompts
-from schemas.ids import make_seed
+from schemas.ids import make_seeds
 
 Array = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -117,8 +117,7 @@ def read_pool(
     )
     soft = np.where(known, filled, teacher.predict(opinions))
     step = max(1, int(np.ceil(len(came) / TAUGHT)))
-    drawn = {name: make_seed("taught", seed, str(name)) % step == 0 for name in set(names)}
-    taught = known | np.array([drawn[name] for name in names], dtype=bool)
+    taught = known | draw_prompts(names.tolist(), step, seed)
     p_gold = expit(
         cross_fit(apart, filled, prompts, spread, weights=known.astype(float), seed=seed)
     )
@@ -142,6 +141,16 @@ def read_pool(
         is_gold=known,
         is_sample=weighs,
     )
+
+
+def draw_prompts(prompts: Sequence[str], step: int, seed: int = 0) -> Bools:
+    """The pairs of one prompt in `step`, by the hashes of the prompts: (pairs)."""
+    if step == 1:
+        return np.ones(len(prompts), dtype=bool)
+    known = list(set(prompts))
+    seeds = make_seeds(map(str, known), "taught", seed)
+    drawn = {name for name, number in zip(known, seeds, strict=True) if number % step == 0}
+    return np.fromiter((name in drawn for name in prompts), dtype=bool, count=len(prompts))
 
 
 def measure_kept(
@@ -191,9 +200,10 @@ def _tell_labels(
         p[weighs] = jury.held_out
     told = np.full(len(came), np.nan)
     folds = fold_prompts(names.tolist(), seed)
+    codes, count = number_traits(traits)
     for fold in np.unique(folds):
         seen = np.where(weighs & (folds != fold), truth, p)
         right = np.where(came > 0.5, seen, np.where(came < 0.5, 1 - seen, 0.5))
         mine = folds == fold
-        told[mine] = trust_labels(traits, right)[mine]
+        told[mine] = trust_numbered(codes, count, right)[mine]
     return np.where(came > 0.5, told, np.where(came < 0.5, 1 - told, np.nan))

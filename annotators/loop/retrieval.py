@@ -102,13 +102,40 @@ def rank_nearest(vectors: Vectors, corpus: Vectors, k: int) -> tuple[Places, NDA
         near = np.zeros((len(rows), 0), dtype=np.int64)
         close = np.zeros((len(rows), 0))
         for start in range(0, len(corpus), COLUMNS):
-            block = np.asarray(corpus[start : start + COLUMNS], dtype=np.float32)
-            here, how = _take_best(rows @ block.T, k)
+            similar = rows @ np.asarray(corpus[start : start + COLUMNS], dtype=np.float32).T
+            if near.shape[1] == k:
+                near, close = _improve(near, close, similar, start)
+                continue
+            here, how = _take_best(similar, k)
             near, close = np.hstack([near, here + start]), np.hstack([close, how])
             best = np.argsort(-close, axis=1, kind="stable")[:, :k]
             near, close = (np.take_along_axis(all_, best, 1) for all_ in (near, close))
         places[at : at + len(rows)], values[at : at + len(rows)] = near, close
     return places, values
+
+
+def _improve(
+    near: Places, close: NDArray[np.float64], similar: Vectors, start: int
+) -> tuple[Places, NDArray[np.float64]]:
+    """The best k of those so far and of a further block, whose first place is `start`. Only what
+    is nearer than the last so far is looked at: of equals the first stay."""
+    least = close[:, -1] + 0.25 * 10.0**-DIGITS
+    row, column = np.nonzero(similar > least.astype(np.float32)[:, None])
+    value = similar[row, column].astype(np.float64).round(DIGITS)
+    better = value > close[row, -1]
+    row, column, value = row[better], column[better] + start, value[better]
+    if not len(row):
+        return near, close
+    some, place = np.unique(row, return_inverse=True)
+    k = near.shape[1]
+    every = np.concatenate([np.repeat(np.arange(len(some)), k), place])
+    columns = np.concatenate([near[some].ravel(), column])
+    values = np.concatenate([close[some].ravel(), value])
+    order = np.lexsort((columns, -values, every))
+    first = np.searchsorted(every[order], np.arange(len(some)))
+    best = order[(first[:, None] + np.arange(k)).ravel()]
+    near[some], close[some] = columns[best].reshape(-1, k), values[best].reshape(-1, k)
+    return near, close
 
 
 def _take_best(similar: Vectors, k: int) -> tuple[Places, NDArray[np.float64]]:

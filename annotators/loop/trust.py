@@ -40,10 +40,16 @@ def trust_labels(traits: pl.DataFrame, right: ArrayLike, spread: float = SPREAD)
             where gold knows.
         spread: standard deviation of the shares' normal prior.
     """
+    return trust_numbered(*number_traits(traits), right, spread)
+
+
+def trust_numbered(
+    codes: NDArray[np.int64], count: int, right: ArrayLike, spread: float = SPREAD
+) -> Array:
+    """`trust_labels` with the traits as `number_traits` gives them."""
     from scipy.optimize import minimize
 
     p = np.asarray(right, dtype=np.float64)
-    codes, count = number_traits(traits)
 
     def measure(numbers: Array) -> tuple[float, Array]:
         z = numbers[0] + numbers[1:][codes].sum(axis=1)
@@ -87,8 +93,5 @@ def band_lengths(chosen: Sequence[int] | Array, rejected: Sequence[int] | Array)
     """
     ratio = np.log((np.asarray(chosen, float) + 1) / (np.asarray(rejected, float) + 1))
     size = np.digitize(np.abs(ratio), [np.log(1.1), np.log(2.0)])
-    words = {(0, 1): "alike", (0, -1): "alike", (0, 0): "alike", (1, 1): "longer",
-             (1, -1): "shorter", (2, 1): "far_longer", (2, -1): "far_shorter"}  # fmt: skip
-    return pl.Series(
-        "length", [words[int(s), int(np.sign(r))] for s, r in zip(size, ratio, strict=True)]
-    )
+    words = np.array(["far_shorter", "shorter", "alike", "longer", "far_longer"])
+    return pl.Series("length", words[(size * np.sign(ratio)).astype(np.int64) + 2])

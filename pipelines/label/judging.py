@@ -25,7 +25,12 @@ def make_pair_items(
 ) -> list[Item]:
     """The pairs that judges are asked about: all but those that a verifier decides."""
     known = [name for name in ("category", "answer") if name in prompts.columns]
-    contents = rollouts.select("response_id", "content").unique("response_id")
+    sides = pl.concat([pairs["response_a"], pairs["response_b"]])
+    contents = (
+        rollouts.select("response_id", "content")
+        .filter(pl.col("response_id").is_in(sides.implode()))
+        .unique("response_id")
+    )
     frame = (
         pairs.filter(pl.col("basis") != "verifier")
         .join(prompts.select("prompt_id", "messages", *known), on="prompt_id")

@@ -82,17 +82,19 @@ def _find_imported(
     names = [f"import:{source.name}" for source in recipe.prompts.imports]
     compared = lake.query(
         "WITH names AS (SELECT response_id, response_id AS said FROM wanted UNION "
-        "SELECT stands, variant FROM variants SEMI JOIN wanted ON stands = response_id) "
+        "SELECT stands, variant FROM variants SEMI JOIN wanted ON stands = response_id), "
+        "compared AS (SELECT DISTINCT prompt_id, response_a, response_b FROM judgments "
+        "WHERE list_contains(?, split_part(annotator, '/', 1))) "
         "SELECT DISTINCT j.prompt_id, least(a.response_id, b.response_id) AS response_a, "
         "greatest(a.response_id, b.response_id) AS response_b "
-        "FROM judgments j JOIN names a ON a.said = j.response_a "
-        "JOIN names b ON b.said = j.response_b "
-        "WHERE a.response_id <> b.response_id "
-        "AND list_contains(?, split_part(annotator, '/', 1))",
+        "FROM compared j JOIN names a ON a.said = j.response_a "
+        "JOIN names b ON b.said = j.response_b",
         [names],
         wanted=responses,
         variants=pl.DataFrame(schema=VARIANTS) if variants is None else variants,
     )
+    # not in the statement, where this condition is taken for a join: of all names with all
+    compared = compared.filter(pl.col("response_a") != pl.col("response_b"))
     ids = [make_pair_id(*row) for row in compared.iter_rows()]
     return compared.with_columns(
         pair_id=pl.Series(ids, dtype=pl.String), basis=pl.lit("import")

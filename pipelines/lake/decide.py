@@ -126,6 +126,8 @@ def drop_decided(
         "WHERE action = 'drop'",
         wanted=wanted,
     )
+    if dropped.is_empty():
+        return frame
     return frame.join(dropped, left_on=key, right_on="item_id", how="anti", maintain_order="left")
 
 

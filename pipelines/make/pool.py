@@ -96,7 +96,8 @@ def _find_makers(lake: Lake, recipe: Recipe, base: Path | None) -> dict[str, Mak
 def _remake(recipe: Recipe, frame: pl.DataFrame, makers: Mapping[str, Maker]) -> pl.DataFrame:
     """The rows of those prompts that something else has made first."""
     rows = []
-    stored = frame.select("prompt_id", "origin_id", "messages")
+    made = pl.col("prompt_id").is_in(pl.Series(list(makers), dtype=pl.String).implode())
+    stored = frame.filter(made).select("prompt_id", "origin_id", "messages")
     for prompt_id, origin_id, messages in stored.iter_rows():
         maker = makers.get(prompt_id)
         if isinstance(maker, Slot) and origin_id != maker.request_id:

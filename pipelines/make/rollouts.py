@@ -28,12 +28,15 @@ def make_rollout_calls(recipe: Recipe, prompts: pl.DataFrame) -> list[list[Call]
     Each sample is a request of its own with its own seed, so that raising `n` pays only for the
     new samples.
     """
-    rows = prompts.select("prompt_id", "messages", "source").rows()
+    imported = [source.name for source in recipe.prompts.imports]
+    asked = (
+        prompts.filter(~pl.col("source").is_in(imported)) if recipe.rollouts else prompts.clear()
+    )
+    rows = asked.select("prompt_id", "messages").rows()
     return [
         [
             _make_call(recipe, spec, model, prompt_id, messages, index)
-            for prompt_id, messages, source in rows
-            if source not in {s.name for s in recipe.prompts.imports}
+            for prompt_id, messages in rows
             for index in range(spec.n)
         ]
         for spec, model in (
@@ -85,17 +88,26 @@ def find_rollouts(lake: Lake, recipe: Recipe, prompts: pl.DataFrame) -> pl.DataF
     made += [row["request_id"] for row in make_reference_rows(prompts)["rollouts"]]
     wanted = pl.DataFrame({"request_id": made}, schema={"request_id": pl.String})
     policies = [f"import:{source.name}" for source in recipe.prompts.imports]
-    return lake.query(
-        "SELECT r.*, responses.content FROM rollouts r "
-        "JOIN responses ON responses.response_id = r.response_id "
-        "SEMI JOIN kept ON kept.prompt_id = r.prompt_id "
+    found = lake.query(
+        "SELECT r.* FROM rollouts r SEMI JOIN kept ON kept.prompt_id = r.prompt_id "
         "WHERE r.request_id IN (SELECT request_id FROM wanted) "
-        "OR list_contains(?, r.policy) OR list_contains(?, split_part(r.policy, '/', 1)) "
-        "ORDER BY r.rollout_id",
+        "OR list_contains(?, r.policy) OR list_contains(?, split_part(r.policy, '/', 1))",
         [policies, policies],
         kept=prompts.select("prompt_id"),
         wanted=wanted,
     )
+    contents = lake.query(
+        "SELECT response_id, content FROM responses SEMI JOIN found USING (response_id)",
+        found=found.select("response_id").unique(),
+    )
+    # only places are joined, so that neither the texts nor the rows are copied
+    places = contents.select("response_id").with_row_index("place")
+    found = found.sort("rollout_id")
+    place = found.select("response_id").join(
+        places, on="response_id", how="left", maintain_order="left"
+    )["place"]
+    found = found.with_columns(content=contents["content"].gather(place))
+    return found.filter(place.is_not_null()) if place.null_count() else found
 
 
 def make_reference_rows(prompts: pl.DataFrame) -> Rows:

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from annotators import probe
 from annotators.calibration import measure_ece
 from annotators.curved_probe import fit_curved
-from annotators.probe import NothingToLearn, call_winners, fit_probe, train_probe
+from annotators.probe import NothingToLearn, call_winners, cross_fit, fit_probe, train_probe
 
 
 def make_pairs(seed: int, n: int, noise: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -102,3 +103,17 @@ def test_a_hidden_layer_learns_what_a_line_cannot() -> None:
     assert (call_winners(line, (first - second)[1_000:]) == wins[1_000:]).mean() < 0.6
     again = fit_curved(first[:1_000], second[:1_000], wins[:1_000], hidden=8)
     np.testing.assert_array_equal(again.hidden, curved.hidden)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1_000), st.integers(1, 60), st.booleans())
+def test_blocks_and_single_precision_change_no_margin(seed: int, block: int, single: bool) -> None:
+    apart, wins = make_pairs(seed, 80, noise=0.2)
+    taught = (np.arange(80) % 3 > 0).astype(float)
+    prompts = [f"p{place // 2}" for place in range(80)]
+    whole = cross_fit(apart, wins, prompts, weights=taught)
+    given_ = apart.astype(np.float32) if single else apart
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe, "BLOCK", block)
+        found = cross_fit(given_, wins, prompts, weights=taught)
+    np.testing.assert_allclose(found, whole, rtol=1e-4 if single else 1e-9, atol=1e-3)

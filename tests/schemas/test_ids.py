@@ -20,6 +20,8 @@ from schemas.ids import (
     make_prompt_id,
     make_request_id,
     make_response_id,
+    make_seed,
+    make_seeds,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -149,3 +151,9 @@ def test_a_fingerprint_knows_no_order(rows: list[list[str]], rng: object) -> Non
     rng.shuffle(shuffled)
     assert make_fingerprint(rows) == make_fingerprint(shuffled)
     assert make_fingerprint([*rows, ["one more row", "x", "y", "z"]]) != make_fingerprint(rows)
+
+
+@settings(max_examples=50)
+@given(st.lists(TEXT, max_size=5), st.lists(VALUES, max_size=2))
+def test_many_seeds_are_those_of_one_at_a_time(names: list[str], parts: list[object]) -> None:
+    assert make_seeds(names, *parts) == [make_seed(*parts, name) for name in names]

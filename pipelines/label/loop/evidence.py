@@ -13,13 +13,14 @@ The label is a pool's, or that of its people where the gold is somebody else's.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from annotators.gold import OF_POOL, select_gold, settle_gold
+from annotators.gold import OF_POOL, select_gold, settle_gold, tell_voice
 from annotators.loop.stacking import LEAST_GOLD
 from annotators.loop.trust import band_lengths
 from annotators.signals.compare import compare_scores
@@ -36,6 +37,12 @@ LEAST_HEARD = 20  # gold pairs
 LEAST_OF_CATEGORY = 20  # gold pairs, for a precision of its own
 SEVERAL = "several"
 FIRST_GOLD = "first_gold"  # why a review was queued: a pair drawn at random, for want of any gold
+BLOCK = 100_000  # pairs whose judgments are held at once
+OF_GOLD = (
+    "prompt_id", *PAIR, "annotator", "kind", "gold", "criterion", "valid", "p_a", "order",
+    "sample_index",
+)  # fmt: skip
+"""What `annotators.gold` reads of a judgment."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,15 +55,24 @@ class Evidence:
             `annotators.loop.trust.band_lengths`), truth (of the gold that teaches, else null) and
             sample (gold that was not chosen by need, and so may weigh the voices); by pair_id.
         judges, said: the voices heard, and what each says: (pairs, judges), NaN for nothing.
-        spoken: pair_id, annotator, p_a of voices and labels together.
+        opinions: at (the place in `pairs`), annotator, p_a of voices and labels together.
         notices: what is odd about this gold and these voices, for people.
     """
 
     pairs: pl.DataFrame
     judges: tuple[str, ...]
     said: Array
-    spoken: pl.DataFrame
+    opinions: pl.DataFrame
     notices: tuple[str, ...]
+
+    @property
+    def spoken(self) -> pl.DataFrame:
+        """pair_id, annotator, p_a of voices and labels together."""
+        return self.opinions.select(
+            pair_id=self.pairs["pair_id"].gather(self.opinions["at"]),
+            annotator=pl.col("annotator").cast(pl.String),
+            p_a="p_a",
+        ).sort("pair_id", "annotator")
 
     @property
     def truth(self) -> Array:
@@ -67,6 +83,10 @@ class Evidence:
     def came(self) -> Array:
         """(pairs), NaN where a pair came with no label."""
         return _to_array(self.pairs["came"])
+
+    def says_same(self, other: Evidence) -> bool:
+        """Whether a reading of the other one would be the same."""
+        return self is other or self.list_inputs().equals(other.list_inputs())
 
     def list_inputs(self) -> pl.Series:
         """A text for each pair of all that a reading of it depends on."""
@@ -90,49 +110,88 @@ def find_drawn(lake: Lake | PastLake) -> pl.Series:
 
 
 def gather_evidence(
-    judgments: pl.DataFrame,
+    find: Callable[[pl.DataFrame], pl.DataFrame],
     pairs: pl.DataFrame,
     prompts: pl.DataFrame,
-    contents: pl.DataFrame,
+    sizes: pl.DataFrame,
     drawn: pl.Series | None = None,
 ) -> Evidence:
     """All that speaks of the pairs that no verifier decides.
 
+    Judgments are read in blocks of whole prompts, `BLOCK` pairs or little more at a time: of a
+    large pool they are many times what is kept of them.
+
     Args:
-        judgments: of `pipelines.label.labelling.find_judgments`.
+        find: the judgments that speak of some of the pairs, as
+            `pipelines.label.labelling.find_judgments` finds them.
         pairs: pair_id, prompt_id, response_a, response_b, basis.
         prompts: prompt_id, cluster_id, category, source, split.
-        contents: response_id, content.
+        sizes: response_id, size (see `pipelines.label.sides.size_sides`).
         drawn: of `find_drawn`; gold of people on any other pair was chosen by need.
     """
     asked = pairs.filter(pl.col("basis") != "verifier").select("pair_id", "prompt_id", *PAIR)
     placed = asked.join(
         prompts.select("prompt_id", "cluster_id", "category", "source", "split"), on="prompt_id"
     ).sort("pair_id")
-    scored = compare_scores(judgments, placed)
-    opinions = collect_pairwise(placed, pl.concat([judgments, scored]))
-    gold, torn = _find_gold(judgments, placed, drawn)
+    places = placed.select("pair_id", "prompt_id", *PAIR).with_row_index("at")
+    read = [_read(find(block), places, block) for block in cut_prompts(pairs, BLOCK)]
+    voices, labels, golden = (pl.concat(part) for part in zip(*read, strict=True))
+    gold, torn = _find_gold(golden, placed, drawn)
     known = placed.join(gold, on=PAIR, how="left", maintain_order="left")
-    givers = [LABEL] if gold["of_pool"].any() else [LABEL, OF_POOL]
-    labels = opinions.filter(pl.col("voice").is_in(givers))
-    known = _add_label(known, labels, contents)
-    heard, unheard = _hear(opinions, known)
-    names = tuple(heard["annotator"].unique().sort())
-    said = known.select("pair_id").join(
-        heard.pivot("annotator", index="pair_id", values="p_a").select("pair_id", *names)
-        if names
-        else pl.DataFrame(schema={"pair_id": pl.String}),
-        on="pair_id",
-        how="left",
-        maintain_order="left",
-    )
-    matrix = said.select(names).to_numpy().astype(np.float64) if names else np.zeros((len(said), 0))
+    if gold["of_pool"].any():
+        labels = labels.filter(pl.col("voice") != OF_POOL)
+    labels = labels.drop("voice")
+    known = _add_label(known, labels, sizes)
+    heard, names, unheard = _hear(voices, known)
+    said = np.full((len(known), len(names)), np.nan)
+    for place, name in enumerate(names):
+        own = heard.filter(pl.col("annotator") == name)
+        said[own["at"].to_numpy(), place] = own["p_a"].to_numpy()
     return Evidence(
         known.drop("of_pool"),
         names,
-        matrix,
-        pl.concat([heard, labels.select(heard.columns)]).sort("pair_id", "annotator"),
-        tuple(_notice(known, torn, unheard, names, matrix)),
+        said,
+        pl.concat([heard, labels]),
+        tuple(_notice(known, torn, unheard, names, said)),
+    )
+
+
+def cut_prompts(pairs: pl.DataFrame, most: int) -> Iterator[pl.DataFrame]:
+    """Blocks of whole prompts, of `most` pairs and what is left of the last prompt; one at
+    least."""
+    if len(pairs) <= most:
+        yield pairs
+        return
+    ordered = pairs.sort("prompt_id", "pair_id")
+    last = ordered["prompt_id"] != ordered["prompt_id"].shift(-1)
+    ends = last.fill_null(True).arg_true().to_numpy() + 1
+    start = 0
+    while start < len(ordered):
+        end = int(ends[np.searchsorted(ends, min(start + most, len(ordered)))])
+        yield ordered[start:end]
+        start = end
+
+
+def _read(
+    judgments: pl.DataFrame, places: pl.DataFrame, block: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Of what was said of a block of pairs: at, annotator, p_a of machines; the same and the voice
+    of labels; and the judgments that may be gold."""
+    mine = places.join(block.select("pair_id"), on="pair_id", how="semi", maintain_order="left")
+    scored = compare_scores(judgments, mine)
+    opinions = collect_pairwise(mine, pl.concat([judgments, scored])).join(
+        mine.select("pair_id", "at"), on="pair_id"
+    )
+    one_order = (pl.col("voice") == "llm") & (pl.col("orders") < 2)
+    machines = opinions.filter(pl.col("voice").is_in(MACHINES) & ~one_order)
+    labels = opinions.filter(pl.col("voice").is_in([LABEL, OF_POOL]))
+    name = pl.col("annotator").cast(pl.Categorical)
+    golden = pl.from_arrow(judgments.filter(tell_voice().is_not_null()).select(OF_GOLD).to_arrow())
+    assert isinstance(golden, pl.DataFrame)  # a copy, or it would hold the texts of the whole block
+    return (
+        machines.group_by("at", "annotator").agg(pl.col("p_a").mean()).with_columns(name),
+        labels.select("at", name, "p_a", voice=pl.col("voice").cast(pl.Categorical)),
+        golden,
     )
 
 
@@ -157,20 +216,20 @@ def _find_gold(
     return found.drop("kinds"), int((traits["kinds"] > 1).sum())
 
 
-def _add_label(pairs: pl.DataFrame, labels: pl.DataFrame, contents: pl.DataFrame) -> pl.DataFrame:
+def _add_label(pairs: pl.DataFrame, labels: pl.DataFrame, sizes: pl.DataFrame) -> pl.DataFrame:
     """With came, giver and length."""
-    given = labels.group_by("pair_id").agg(
+    given = labels.group_by("at").agg(
         came=(1 + (pl.col("p_a") - 0.5).sign().mean().sign()) / 2,
         giver=pl.when(pl.col("annotator").n_unique() == 1)
-        .then(pl.col("annotator").first())
+        .then(pl.col("annotator").first().cast(pl.String))
         .otherwise(pl.lit(SEVERAL)),
     )
-    sizes = contents.unique("response_id").select("response_id", pl.col("content").str.len_chars())
     found = (
-        pairs.join(given, on="pair_id", how="left", maintain_order="left")
-        .join(sizes.rename({"response_id": "response_a", "content": "size_a"}), on="response_a",
+        pairs.with_row_index("at")
+        .join(given, on="at", how="left", maintain_order="left")
+        .join(sizes.rename({"response_id": "response_a", "size": "size_a"}), on="response_a",
               how="left", maintain_order="left")
-        .join(sizes.rename({"response_id": "response_b", "content": "size_b"}), on="response_b",
+        .join(sizes.rename({"response_id": "response_b", "size": "size_b"}), on="response_b",
               how="left", maintain_order="left")
         .with_columns(pl.col("sample").fill_null(False))
     )  # fmt: skip
@@ -179,21 +238,22 @@ def _add_label(pairs: pl.DataFrame, labels: pl.DataFrame, contents: pl.DataFrame
     chosen, rejected = np.where(came < 0.5, second, first), np.where(came < 0.5, first, second)
     sided = pl.Series(~np.isnan(came) & (came != 0.5))
     bands = band_lengths(chosen, rejected)
-    return found.drop("size_a", "size_b").with_columns(
+    return found.drop("at", "size_a", "size_b").with_columns(
         length=pl.when(sided).then(bands).otherwise(pl.lit("no_label"))
     )
 
 
-def _hear(opinions: pl.DataFrame, pairs: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """pair_id, annotator, p_a of the voices that spoke on gold often enough; and who did not."""
-    one_order = (pl.col("voice") == "llm") & (pl.col("orders") < 2)
-    machines = opinions.filter(pl.col("voice").is_in(MACHINES) & ~one_order)
-    spoken = machines.group_by("pair_id", "annotator").agg(pl.col("p_a").mean())
-    gold = pairs.filter(pl.col("truth").is_not_null() & pl.col("sample")).select("pair_id")
-    counts = spoken.join(gold, on="pair_id").group_by("annotator").len()
-    often = counts.filter(pl.col("len") >= LEAST_HEARD)["annotator"]
-    heard = spoken.filter(pl.col("annotator").is_in(often.implode()))
-    return heard, sorted(set(spoken["annotator"]) - set(often))
+def _hear(
+    voices: pl.DataFrame, pairs: pl.DataFrame
+) -> tuple[pl.DataFrame, tuple[str, ...], list[str]]:
+    """What those said (at, annotator, p_a) who spoke on gold often enough, who they are, and who
+    did not."""
+    gold = pairs.select((pl.col("truth").is_not_null() & pl.col("sample")).arg_true()).to_series()
+    counts = voices.filter(pl.col("at").is_in(gold.implode())).group_by("annotator").len()
+    often = counts.filter(pl.col("len") >= LEAST_HEARD)["annotator"].cast(pl.String).sort()
+    every = voices["annotator"].unique().cast(pl.String)
+    heard = voices.filter(pl.col("annotator").cast(pl.String).is_in(often.implode()))
+    return heard, tuple(often), sorted(set(every) - set(often))
 
 
 def _notice(

@@ -47,6 +47,7 @@ from pipelines.label.loop.progress import (
     write_iteration,
 )
 from pipelines.label.loop.recycling import check_gold, read_evidence
+from pipelines.label.sides import size_sides
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run, StageSummary, add_summaries
 from pipelines.view import View
@@ -54,6 +55,10 @@ from schemas.ids import make_id
 from schemas.looping import LoopSpec
 
 STAGE = "judge"
+SAID = """
+SELECT (SELECT count(*) FROM judgments), (SELECT count(*) FROM imports),
+    (SELECT count(*) FROM reviews)
+"""
 NOT_RISING = "accuracy on gold no longer rises by its standard error"
 NO_POOL = "no pair of the pool is left to fetch"
 NO_CALLS = "the calls are spent"
@@ -72,24 +77,34 @@ class Loop:
         writer = load_writer(view.recipe, view.base)
         self.writer = writer.annotator if writer else None
         self._state: State | None = None
+        self._seen: tuple[tuple[int, ...], Evidence] | None = None
 
     def look(self) -> Evidence:
-        """What speaks of the pool now."""
+        """What speaks of the pool now; looked for anew where an opinion, an edition or
+        a review has come (none ever goes)."""
+        told = self.lake.query(SAID).row(0)
+        if self._seen is None or self._seen[0] != told:
+            self._seen = told, self._look()
+        return self._seen[1]
+
+    def _look(self) -> Evidence:
         view = self.view
-        said = find_judgments(self.lake, self.recipe, view.judges, view.pairs, view.variants)
-        drawn = find_drawn(self.lake)
-        return gather_evidence(said, view.pairs, view.prompts, view.rollouts, drawn)
+
+        def find(pairs: pl.DataFrame) -> pl.DataFrame:
+            return find_judgments(self.lake, self.recipe, view.judges, pairs, view.variants)
+
+        view.forget_texts()
+        sizes, drawn = size_sides(self.lake, view.pairs), find_drawn(self.lake)
+        return gather_evidence(find, view.pairs, view.prompts, sizes, drawn)
 
     def read(self) -> State:
         """The pool as it reads now."""
         evidence = self.look()
-        if self._state is None or not self._state.evidence.list_inputs().equals(
-            evidence.list_inputs()
-        ):
-            self._state = State(
-                evidence, *read_evidence(self.lake, self.run, self.recipe, evidence)
-            )
-        return self._state
+        state = self._state
+        if state is None or not state.evidence.says_same(evidence):
+            found = read_evidence(self.lake, self.run, self.recipe, evidence)
+            state = self._state = State(evidence, *found)
+        return state
 
 
 def run_loop(lake: Lake, run: Run, view: View, limit: int | None = None) -> StageSummary:
@@ -279,7 +294,10 @@ def _carry_out(loop: Loop, row: Row, limit: int | None) -> StageSummary:
     pairs = view.pairs.filter(
         pl.col("pair_id").is_in(pl.Series(row["pair_ids"], dtype=pl.String).implode())
     )
-    work = loop.lake, loop.run, loop.recipe, view.base, view.prompts, pairs, view.rollouts
+    if pairs.is_empty():
+        return add_summaries(STAGE, [])
+    texts = view.find_texts(pairs)
+    work = loop.lake, loop.run, loop.recipe, view.base, view.prompts, pairs, texts
     described = describe_pairs(*work, limit)
     left = None if limit is None else limit - described.extra.get("calls", 0)
     judged = judge_pairs(*work, left)

@@ -19,10 +19,11 @@ from pipelines.label.loop.recycling import KEYS, hear_jury, measure_reader, turn
 from pipelines.label.people.costs import expect_seconds
 from pipelines.label.people.targets import list_targets
 from pipelines.label.people.voices import CONTEXT
+from pipelines.label.sides import EMBEDDED
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run
 from pipelines.lake.teaching import on_train
-from pipelines.lake.vectors import embed_missing, read_vectors
+from pipelines.lake.vectors import embed_missing, find_missing, key_texts, read_keyed
 from schemas.ids import make_seed
 from schemas.recipe import Recipe
 
@@ -44,7 +45,6 @@ LEFT JOIN (
     SELECT target, task_category, desired_attributes, guideline FROM attributes WHERE valid
     QUALIFY row_number() OVER (PARTITION BY target ORDER BY created_at DESC, attributes_id) = 1
 ) ON target = wanted.pair_id
-ORDER BY wanted.pair_id
 """
 
 
@@ -218,7 +218,11 @@ def _ask(lake: Lake, recipe: Recipe, pairs: pl.DataFrame, reason: str) -> list[d
 
 def _embed(lake: Lake, run: Run, pairs: pl.DataFrame) -> tuple[list[str], NDArray[np.float32]]:
     """The ids, in order, and the vectors of (prompt, attributes)."""
-    texts = lake.query(TEXTS, wanted=pairs.select(KEYS))
-    embed_missing(lake, run, "loop", texts["text"].to_list())
-    vectors, _ = read_vectors(lake, texts["text"].to_list())
-    return texts["pair_id"].to_list(), vectors
+    keyed = key_texts(lake, TEXTS, wanted=pairs.select(KEYS)).sort("pair_id")
+    missing = pl.DataFrame({"key": find_missing(lake, keyed["key"])}, schema={"key": pl.String})
+    unknown = keyed.join(missing, on="key", how="semi")
+    lacking = pairs.select(KEYS).join(unknown, on="pair_id", how="semi")
+    for part in lacking.iter_slices(EMBEDDED):
+        embed_missing(lake, run, "loop", lake.query(TEXTS, wanted=part)["text"].to_list())
+    vectors, _ = read_keyed(lake, keyed["key"])
+    return keyed["pair_id"].to_list(), vectors

@@ -21,12 +21,10 @@ from annotators.loop.sorting import ALL_WARNING, sort_pairs
 from annotators.loop.stacking import LEAST_GOLD, TooLittleGold
 from engines.embedder import MINILM, name_embedder
 from pipelines.label.loop.evidence import Evidence
-from pipelines.label.people.prototyping import compare_sides
-from pipelines.label.people.voices import list_texts
+from pipelines.label.sides import compare_keyed, embed_sides
 from pipelines.lake.catalogue import Lake, PastLake
 from pipelines.lake.decide import Decided, decide_stage, make_scope
 from pipelines.lake.run import Run, StageSummary
-from pipelines.lake.vectors import embed_missing
 from schemas.recipe import Recipe
 
 STAGE = "recycle"
@@ -97,17 +95,9 @@ def read_evidence(
     Raises: see `recycle_pairs`.
     """
     check_gold(recipe, evidence)
-    wanted = evidence.pairs.select(KEYS)
-    texts = list_texts(lake, wanted)
-    embed_missing(lake, run, STAGE, [*texts["text_a"], *texts["text_b"]])
-    known, vectors = compare_sides(lake, wanted)
-    order = (
-        evidence.pairs.select("pair_id")
-        .with_row_index("at")
-        .join(known.select("pair_id").with_row_index("row"), on="pair_id", maintain_order="left")
-    )
-    at = order["at"].to_numpy().astype(np.int64)
-    apart = vectors[order["row"].to_numpy()]
+    wanted = evidence.pairs.select(KEYS).with_row_index("at")
+    known, apart = compare_keyed(lake, embed_sides(lake, run, STAGE, wanted).sort("at"))
+    at = known["at"].to_numpy().astype(np.int64)
     pairs = evidence.pairs[at]
     found = read_pool(
         evidence.came[at],

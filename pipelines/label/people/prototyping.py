@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from annotators.people.newcomers import SEEN, trace_newcomers
 from annotators.people.prototypes import Prototypes, fit_prototypes
 from pipelines.label.people.fits import Fit, name_fit, read_fit, write_fit
 from pipelines.label.people.voices import PAIR, list_texts
-from pipelines.lake.catalogue import Lake, PastLake
+from pipelines.label.sides import compare_sides
+from pipelines.lake.catalogue import Lake
 from pipelines.lake.decide import Decided, decide_stage, make_scope
 from pipelines.lake.run import Run, StageSummary
-from pipelines.lake.vectors import embed_missing, read_vectors
+from pipelines.lake.vectors import embed_missing
 from schemas.recipe import PrototypeSpec, Recipe
 
 STAGE = "prototypes"
@@ -72,19 +71,6 @@ def make_prototype_scope(recipe: Recipe, voices: pl.DataFrame, pairs: pl.DataFra
     """The scope of a fit, and of the pairs whose vectors it needs."""
     spec = recipe.review.prototypes or PrototypeSpec()
     return make_scope(STAGE, RULES, name_fit(recipe, spec, voices), pairs["pair_id"])
-
-
-def compare_sides(
-    lake: Lake | PastLake, pairs: pl.DataFrame
-) -> tuple[pl.DataFrame, NDArray[np.float64]]:
-    """The pairs of which the lake has both vectors, in the order of their ids, and for each the
-    vector of response_a less that of response_b."""
-    texts = list_texts(lake, pairs)
-    first, has_first = read_vectors(lake, texts["text_a"].to_list())
-    second, has_second = read_vectors(lake, texts["text_b"].to_list())
-    known = has_first & has_second
-    apart = first[known].astype(np.float64) - second[known]
-    return texts.drop("text_a", "text_b").filter(pl.Series(known)), apart
 
 
 def _make_fit(lake: Lake, fit_id: str, voices: pl.DataFrame, spec: PrototypeSpec, seed: int) -> Fit:

@@ -26,8 +26,8 @@ from scipy.special import expit
 from annotators.people.mixture import Array
 from annotators.people.prototypes import LEAST, POOL, predict
 from pipelines.label.people.fits import Fit, name_fit, read_fit
-from pipelines.label.people.prototyping import compare_sides
 from pipelines.label.policies import DIGITS, measure_entropy
+from pipelines.label.sides import compare_sides
 from pipelines.lake.catalogue import Lake, PastLake
 from schemas.errors import AssayError
 from schemas.recipe import PrototypeSpec, Recipe

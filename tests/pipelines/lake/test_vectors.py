@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pipelines.lake import vectors
+from pipelines.lake import catalogue, vectors
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.run import new_run
+from schemas.ids import hash_text
 from tests.pipelines.lake.pools import count
 
 
@@ -34,6 +38,27 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(vectors, "choose_precision", lambda: "float32")
     monkeypatch.setattr(vectors, "CHUNK", 2)
     return seen
+
+
+@pytest.fixture(scope="module")
+def lake_of_vectors(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Lake, dict[str, np.ndarray]]]:
+    """A lake with the vectors of nine texts."""
+    generator = np.random.default_rng(5)
+    known = {f"text {at}": generator.normal(size=4).astype(np.float32) for at in range(9)}
+
+    def embed(texts: Sequence[str], model: str, **_: Any) -> np.ndarray:
+        return np.stack([known[text] for text in texts])
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        open_lake(tmp_path_factory.mktemp("vectors") / "lake") as opened,
+    ):
+        patch.setattr(vectors, "embed_texts", embed)
+        patch.setattr(vectors, "choose_precision", lambda: "float32")
+        vectors.embed_cached(opened, new_run(), list(known))
+        yield opened, known
 
 
 def embed(lake: Lake, *texts: str, model: str = "minilm") -> list[float]:
@@ -114,3 +139,35 @@ def test_what_a_text_was_embedded_in_first_is_read_by_every_machine(
     none, known = vectors.read_vectors(lake, ["a"], model="another/model")
     assert none.shape == (1, 0) and not known.any()
     assert vectors.read_vectors(lake, [])[0].shape == (0, 0)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000), rows=st.integers(1, 9), exact=st.booleans())
+def test_differences_in_blocks_are_those_of_the_vectors(
+    lake_of_vectors: tuple[Lake, dict[str, np.ndarray]], seed: int, rows: int, exact: bool
+) -> None:
+    lake, known = lake_of_vectors
+    generator = np.random.default_rng(seed)
+    first, second = generator.choice([*known, "never"], (2, 12)).tolist()
+    keys = [[hash_text(text) for text in side] for side in (first, second)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalogue, "STREAM_ROWS", rows)
+        patch.setattr(vectors, "EXACT_BYTES", 10_000 if exact else 0)
+        apart, has = vectors.subtract_keyed(lake, *keys)
+        read, there = vectors.read_keyed(lake, keys[0])
+    assert has.tolist() == ["never" not in pair for pair in zip(first, second, strict=True)]
+    assert there.tolist() == [text != "never" for text in first]
+    assert apart.dtype == (np.float64 if exact else np.float32)
+    for place in np.flatnonzero(has):
+        difference = known[first[place]].astype(np.float64) - known[second[place]]
+        assert (apart[place] == difference.astype(apart.dtype)).all()
+    for place in np.flatnonzero(there):
+        assert (read[place] == known[first[place]]).all()
+
+
+def test_keys_are_the_hashes_of_what_a_statement_finds(lake: Lake) -> None:
+    frame = pl.DataFrame({"name": ["a", "b"], "text": ["one", "two"]})
+    found = vectors.key_texts(lake, "SELECT * FROM texts", texts=frame).sort("name")
+    assert found["key"].to_list() == [hash_text("one"), hash_text("two")]
+    none = vectors.key_texts(lake, "SELECT * FROM texts WHERE name > 'c'", texts=frame)
+    assert none.columns == ["name", "key"] and none.is_empty()
