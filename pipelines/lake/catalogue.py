@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -307,7 +309,8 @@ def _connect(place: Place) -> duckdb.DuckDBPyConnection:
     extension's file once, not at every open: it hashes 34 MB, most of what an open costs."""
     files = [find_extension(extension) for extension in place.extensions]
     marks = {(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files}
-    config = {"autoinstall_known_extensions": "false"}
+    spill = Path(tempfile.gettempdir()) / f"assay-duckdb-{os.getpid()}"  # else the working folder's
+    config = {"autoinstall_known_extensions": "false", "temp_directory": str(spill)}
     if marks <= _SIGNED:
         config["allow_unsigned_extensions"] = "true"
     connection = duckdb.connect(config=config)
