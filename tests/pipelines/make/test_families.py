@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -40,6 +41,11 @@ def make_any(family: str, difficulty: str, index: int) -> Task:
     return make_task(family, difficulty, index, seed=7)
 
 
+def list_numbers(answer: str) -> list[str]:
+    """Fractions are written in several ways."""
+    return re.findall(r"\d+", answer)
+
+
 @pytest.mark.parametrize("family", [*FAMILIES, "arithmetic"])
 @settings(deadline=None, max_examples=25)
 @given(
@@ -54,7 +60,8 @@ def test_the_reference_is_right_however_it_is_said_and_another_answer_is_wrong(
     task = make_any(family, difficulty, index)
     assert score(task, saying.format(task.answer)) == 1.0
     wrong = make_any(family, difficulty, other).answer
-    if not holds_answer(wrong, task.answer):
+    same = family == "fraction_simplification" and list_numbers(wrong) == list_numbers(task.answer)
+    if not same and not holds_answer(wrong, task.answer):
         assert 0.0 <= score(task, saying.format(wrong)) < 0.999
 
 
