@@ -42,7 +42,8 @@ from pipelines.recipes import find_stored
 from pipelines.ship.annotating import annotate_pairs
 from pipelines.ship.publish import Published, Unsettled, publish_version
 from pipelines.view import View
-from schemas.recipe import ImportSource, Recipe
+from schemas.recipe import Recipe
+from schemas.sourcing import ImportSource
 
 
 @dataclass(frozen=True)

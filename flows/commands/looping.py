@@ -22,8 +22,8 @@ def loop(recipe: str, lake: str, as_json: bool, retry_failed: bool) -> None:
     on; one that asked people goes on once their answers are released.
     """
     from engines.services import release_services
-    from flows.commands.stages import merge_rows
-    from flows.console import Console, describe_summary, print_json
+    from flows.commands.stages import print_summaries
+    from flows.console import Console
     from pipelines.lake.run import new_run
     from pipelines.recipes import find_recipe
     from pipelines.steps import is_wanted, open_work, run_step, settle
@@ -46,11 +46,9 @@ def loop(recipe: str, lake: str, as_json: bool, retry_failed: bool) -> None:
             release_services()
         work.lake.compact()
     rows: list[dict[str, Any]] = [summary.to_json() for summary in summaries]
+    print_summaries(rows, as_json)
     if as_json:
-        print_json({**merge_rows(rows), "stages": rows})
         return
-    for row in rows:
-        click.echo(describe_summary(row))
     for line in tabulate_iterations(rows[0].get("iterations", [])):
         click.echo(line)
 

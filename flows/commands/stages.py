@@ -63,7 +63,7 @@ def run_steps(
 ) -> None:
     """Run some steps of a recipe one after the other and print their summaries."""
     from engines.services import release_services
-    from flows.console import Console, describe_summary, print_json
+    from flows.console import Console
     from pipelines.lake.run import new_run
     from pipelines.recipes import find_recipe
     from pipelines.steps import is_wanted, open_work, run_step
@@ -78,7 +78,13 @@ def run_steps(
         finally:
             release_services()
         work.lake.compact()
-    rows: list[dict[str, Any]] = [summary.to_json() for summary in summaries]
+    print_summaries([summary.to_json() for summary in summaries], as_json)
+
+
+def print_summaries(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Print the summaries of a command's steps: a line each, or one object."""
+    from flows.console import describe_summary, print_json
+
     if as_json:
         print_json({**merge_rows(rows), "stages": rows})
         return

@@ -7,7 +7,6 @@ deduplicated, anti-joined under the lake's commit lock, and committed as one tra
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import tempfile
@@ -36,14 +35,14 @@ from pipelines.lake.places import (
     parse_place,
 )
 from pipelines.lake.prepare import create_tables, roll_back, upgrade_tables
+from pipelines.lake.reads import read_frame, stream_frames
 from pipelines.lake.rows import Rows, to_frame, validate
 from pipelines.lake.run import Run
-from schemas.tables import SCHEMA_VERSION, TABLES, key_columns
+from schemas.tables import SCHEMA_VERSION, key_columns
 
 COMMIT_TRIES = 20
 BULK_ROWS = 10_000
 _SIGNED: set[tuple[str, int, int]] = set()  # extension files whose signature this process checked
-STREAM_ROWS = 16_384
 
 
 @dataclass(frozen=True)
@@ -66,13 +65,13 @@ class PastLake:
         self, sql: str, parameters: Sequence[Any] = (), **frames: pl.DataFrame
     ) -> pl.DataFrame:
         """See `Lake.query`."""
-        return _read(self.cursor, sql, parameters, frames)
+        return read_frame(self.cursor, sql, parameters, frames)
 
     def stream(
         self, sql: str, parameters: Sequence[Any] = (), **frames: pl.DataFrame
     ) -> Iterator[pl.DataFrame]:
         """See `Lake.stream`."""
-        return _stream(self.cursor, sql, parameters, frames)
+        return stream_frames(self.cursor, sql, parameters, frames)
 
 
 class Lake:
@@ -104,7 +103,7 @@ class Lake:
         self, sql: str, parameters: Sequence[Any] = (), **frames: pl.DataFrame
     ) -> pl.DataFrame:
         """Run a read. Tables go by their bare names, `frames` by their keyword."""
-        return _read(self._cursor(), sql, parameters, frames)
+        return read_frame(self._cursor(), sql, parameters, frames)
 
     def stream(
         self, sql: str, parameters: Sequence[Any] = (), **frames: pl.DataFrame
@@ -112,7 +111,7 @@ class Lake:
         """Run a read whose rows come in blocks, for what is too large to hold at once: in no order,
         and never all in memory where the statement has no ORDER BY. The first block is empty, and
         says the columns."""
-        return _stream(self._cursor(), sql, parameters, frames)
+        return stream_frames(self._cursor(), sql, parameters, frames)
 
     def query_at(
         self, snapshot: int, sql: str, parameters: Sequence[Any] = (), **frames: pl.DataFrame
@@ -363,45 +362,3 @@ def _prepare_tables(lake: Lake) -> None:
     if version < SCHEMA_VERSION:
         with lake._locks.commit():
             upgrade_tables(lake._cursor())
-
-
-def _read(
-    cursor: duckdb.DuckDBPyConnection,
-    sql: str,
-    parameters: Sequence[Any],
-    frames: Mapping[str, pl.DataFrame],
-) -> pl.DataFrame:
-    """Tables go to DuckDB as names that it finds around the call (its replacement scan): a view
-    that is registered costs 13 ms of CPU, more than most reads."""
-    named = {name: frame.to_arrow() for name, frame in frames.items()}
-    shadowed = named.keys() & TABLES.keys()
-    if shadowed:
-        raise ValueError(f"a frame has the name of a table: {', '.join(sorted(shadowed))}")
-    around = {"_run": cursor.execute, "_sql": sql, "_parameters": list(parameters)}
-    found: pl.DataFrame = eval("_run(_sql, _parameters)", {**named, **around}).pl()
-    return found
-
-
-def _stream(
-    cursor: duckdb.DuckDBPyConnection,
-    sql: str,
-    parameters: Sequence[Any],
-    frames: Mapping[str, pl.DataFrame],
-) -> Iterator[pl.DataFrame]:
-    """On a cursor of its own, since a cursor forgets what it was reading when it is asked again."""
-    row = cursor.execute("SELECT current_catalog()").fetchone()
-    assert row is not None
-    own = cursor.cursor()
-    try:
-        own.execute(f"USE {row[0]}")
-        for name, frame in frames.items():  # of a table the planner knows how large it is
-            own.register("incoming", frame.to_arrow())
-            own.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM incoming")
-            own.unregister("incoming")
-        reader = own.execute(sql, list(parameters)).fetch_record_batch(STREAM_ROWS)
-        for batch in itertools.chain([reader.schema.empty_table()], reader):
-            found = pl.from_arrow(batch)
-            assert isinstance(found, pl.DataFrame)
-            yield found
-    finally:
-        own.close()

@@ -29,7 +29,7 @@ from pipelines.lake.intake import FILLED, STAGE, Edition, Intake, PoolRow, Table
 from pipelines.lake.layouts import KEYS, LAYOUTS, detect_layout, has_keys
 from pipelines.lake.readers import BadRow, ImportFailed, Pool, open_pool, read_rows
 from pipelines.lake.run import Run, StageSummary
-from schemas.recipe import ImportSource
+from schemas.sourcing import ImportSource
 from schemas.tables import polars_schema
 
 CHUNK_ROWS = 5000

@@ -19,7 +19,7 @@ from schemas.ids import (
     make_prompt_id,
     make_response_id,
 )
-from schemas.recipe import ImportSource
+from schemas.sourcing import ImportSource
 
 STAGE = "import"
 MACHINES = ("llm", "reward_model")

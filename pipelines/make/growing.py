@@ -25,7 +25,8 @@ from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run, StageSummary
 from schemas.errors import AssayError
 from schemas.ids import hash_text, make_prompt_id, make_request_id, make_seed
-from schemas.recipe import OpenSource, Recipe
+from schemas.recipe import Recipe
+from schemas.sourcing import OpenSource
 
 STAGE = "grow"
 EXAMPLES = 3

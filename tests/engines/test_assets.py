@@ -8,7 +8,7 @@ import pytest
 
 from engines.assets import AssetMissing, assets_folder, find_asset
 from pipelines.steps import _place
-from schemas.recipe import ImportSource
+from schemas.sourcing import ImportSource
 
 NAME = "judges/pairwise.jinja"
 

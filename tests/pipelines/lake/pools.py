@@ -10,7 +10,7 @@ from pipelines.lake.catalogue import Lake
 from pipelines.lake.importing import import_pool
 from pipelines.lake.layouts import ASSISTANT, HUMAN
 from pipelines.lake.run import StageSummary, new_run
-from schemas.recipe import ImportSource
+from schemas.sourcing import ImportSource
 
 TABLES = ("prompts", "responses", "rollouts", "judgments", "quarantine", "imports")
 

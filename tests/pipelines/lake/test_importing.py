@@ -19,7 +19,7 @@ from pipelines.lake.layouts import (
 from pipelines.lake.readers import ImportFailed
 from pipelines.lake.run import new_run
 from schemas.ids import make_prompt_id, make_response_id
-from schemas.recipe import ImportSource
+from schemas.sourcing import ImportSource
 from tests.pipelines.lake.pools import (
     EXAMPLES,
     FINEGRAINED,

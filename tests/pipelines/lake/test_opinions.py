@@ -19,7 +19,7 @@ from pipelines.lake.rows import to_frame, validate
 from pipelines.lake.run import Run
 from schemas.evidence import JUDGMENT_KINDS
 from schemas.ids import make_prompt_id, make_response_id
-from schemas.recipe import ImportSource
+from schemas.sourcing import ImportSource
 from tests.pipelines.lake.pools import TABLES, USER, record
 
 FORMS: dict[str, dict[str, dict[str, Any]]] = {

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.lake import catalogue, vectors
+from pipelines.lake import reads, vectors
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.run import new_run
 from schemas.ids import hash_text
@@ -151,7 +151,7 @@ def test_differences_in_blocks_are_those_of_the_vectors(
     first, second = generator.choice([*known, "never"], (2, 12)).tolist()
     keys = [[hash_text(text) for text in side] for side in (first, second)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(catalogue, "STREAM_ROWS", rows)
+        patch.setattr(reads, "STREAM_ROWS", rows)
         patch.setattr(vectors, "EXACT_BYTES", 10_000 if exact else 0)
         apart, has = vectors.subtract_keyed(lake, *keys)
         read, there = vectors.read_keyed(lake, keys[0])

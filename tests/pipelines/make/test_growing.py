@@ -20,7 +20,8 @@ from pipelines.make.growing import (
     read_seeds,
     read_taxonomy,
 )
-from schemas.recipe import OpenSource, Recipe
+from schemas.recipe import Recipe
+from schemas.sourcing import OpenSource
 from tests.conftest import make_recipe
 
 GOOD = "How do bees find their way home?"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipelines.label.loop import evidence
 from pipelines.label.loop.evidence import cut_prompts
 from pipelines.label.loop.recycling import read_evidence
-from pipelines.lake import catalogue, vectors
+from pipelines.lake import reads, vectors
 from pipelines.lake.importing import import_pool
 from pipelines.steps import open_work, settle
 from tests.pipelines.label.loop.planted_pool import (
@@ -52,7 +52,7 @@ def test_evidence_and_reading_in_blocks_are_those_of_the_whole(
         texts = work.look().rollouts
         monkeypatch.setattr("pipelines.view.MANY", 1)
         monkeypatch.setattr(evidence, "BLOCK", 17)
-        monkeypatch.setattr(catalogue, "STREAM_ROWS", 13)
+        monkeypatch.setattr(reads, "STREAM_ROWS", 13)
         monkeypatch.setattr(vectors, "EXACT_BYTES", 0)
         work.look().__dict__.pop("evidence", None)
         parts = work.look().evidence
