@@ -31,7 +31,7 @@ from unittest import mock
 
 from benchmarks.ten_million import _apart
 
-GOAL_SECONDS, GOAL_GB = 900, 6
+GOAL_SECONDS, GOAL_GIB = 900, 6
 JURY = "(jury, excluded)"
 STEPS = {
     "what speaks": "pipelines.label.loop.iterating:Loop.look",
@@ -85,7 +85,7 @@ class Clock:
 
 
 def read_memory(name: str) -> float:
-    """GB that this process holds (`VmRSS`), or held at most (`VmHWM`)."""
+    """GiB that this process holds (`VmRSS`), or held at most (`VmHWM`)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024**2
@@ -161,12 +161,12 @@ def tell(found: dict[str, Any]) -> None:
     millions = found["pairs"] / 1e6
     print(f"\n{found['pairs']:,} pairs (lake of {found['disk']:.1f} GB, made in "
           f"{found['made']:.0f} s); the jury answered {found['answered']:,} times")  # fmt: skip
-    print(f"  {'step':24} {'wall s':>8} {'CPU s':>8} {'CPU s a million':>16} {'GB after':>9}")
+    print(f"  {'step':24} {'wall s':>8} {'CPU s':>8} {'CPU s a million':>16} {'GiB after':>9}")
     for name, (seconds, worked, memory) in steps.items():
         print(f"  {name:24} {seconds:8.1f} {worked:8.1f} {worked / millions:16.1f} {memory:9.2f}")
     print(f"  {'all but the jury':24} {wall:8.1f} {cpu:8.1f} {cpu / millions:16.1f}; "
-          f"at most {found['peak']:.2f} GB resident "
-          f"(wanted of a million: {GOAL_SECONDS} s, {GOAL_GB} GB)")  # fmt: skip
+          f"at most {found['peak']:.2f} GiB resident "
+          f"(wanted of a million: {GOAL_SECONDS} s, {GOAL_GIB} GiB)")  # fmt: skip
     for row in found["iterations"]:
         print(f"  iteration {row['number']} ({row['kind']}): {row['pairs']:,} pairs, best probe "
               f"{row['accuracy']:.3f}, together {row['accuracy_read']:.3f}")  # fmt: skip
