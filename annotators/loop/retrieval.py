@@ -72,6 +72,9 @@ def find_examples(
 ) -> list[list[int]]:
     """The gold pairs to show a judge with each pair: up to `most` of other prompts, nearest first.
 
+    The nearest pair of each prompt comes before any prompt's second: pairs of one prompt are near
+    for the same reason, and the first few prompts would fill the room with little to learn from.
+
     A pair's own prompt is left out, so that gold is not judged with its own answer before the
     judge's eyes and its measured accuracy is not flattered. `prompts` and `gold_prompts` name the
     prompts, or the clusters of prompts, where none of the pair's own cluster may be shown.
@@ -79,11 +82,25 @@ def find_examples(
     own = np.asarray(prompts, dtype=object)
     others = np.asarray(gold_prompts, dtype=object)
     crowd = int(max(np.unique(others.astype(str), return_counts=True)[1], default=0))
-    places, _ = rank_nearest(pairs, gold, most + crowd)
-    return [
-        [int(place) for place in row if others[place] != prompt][:most]
-        for row, prompt in zip(places, own, strict=True)
-    ]
+    enough = crowd * (most + 1)  # rows that hold `most` prompts beside the pair's own
+    shown = []
+    for at in range(0, len(pairs), ROWS):
+        places, _ = rank_nearest(pairs[at : at + ROWS], gold, enough)
+        shown += [
+            _take_turns([int(place) for place in row if others[place] != prompt], others)[:most]
+            for row, prompt in zip(places, own[at : at + ROWS], strict=True)
+        ]
+    return shown
+
+
+def _take_turns(places: list[int], prompts: NDArray[np.object_]) -> list[int]:
+    """All places, each prompt's first before any second, in their order otherwise."""
+    seen: dict[object, int] = {}
+    turns = []
+    for place in places:
+        turn = seen[prompts[place]] = seen.get(prompts[place], -1) + 1
+        turns.append(turn)
+    return [places[at] for at in np.argsort(turns, kind="stable").tolist()]
 
 
 def rank_nearest(vectors: Vectors, corpus: Vectors, k: int) -> tuple[Places, NDArray[np.float64]]:

@@ -80,3 +80,25 @@ def test_examples_are_never_of_the_pair_s_own_prompt() -> None:
     for prompt, places in zip(prompts, shown, strict=True):
         assert len(places) == 4 and all(prompts[place] != prompt for place in places)
     assert find_examples(gold[:2], ["p0", "p1"], gold[:1], ["p0"]) == [[], [0]]
+    assert find_examples(gold[:1], ["p0"], gold[:0], []) == [[]]
+
+
+@given(st.integers(0, 99), st.integers(1, 5), st.integers(1, 6))
+def test_examples_are_of_as_many_prompts_as_there_are(seed: int, groups: int, most: int) -> None:
+    random = np.random.default_rng(seed)
+    gold, asked = make_vectors(seed, 12), make_vectors(seed + 100, 3)
+    prompts = [f"p{group}" for group in random.integers(0, groups, size=12)]
+    for row, places in zip(
+        asked, find_examples(asked, ["p0"] * 3, gold, prompts, most), strict=True
+    ):
+        other = [place for place in range(12) if prompts[place] != "p0"]
+        near = sorted(other, key=lambda place: (-round(float(gold[place] @ row), 6), place))
+        left, wanted = list(near), []
+        while left and len(wanted) < most:  # round by round, one of each prompt
+            turn = []
+            for place in left:
+                if prompts[place] not in {prompts[done] for done in turn}:
+                    turn.append(place)
+            wanted += turn
+            left = [place for place in left if place not in turn]
+        assert places == wanted[:most]
