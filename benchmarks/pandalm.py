@@ -108,13 +108,17 @@ def read_ratings(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Judgments read from GPT-4's raw answers, and a table that compares the reading with the
     scores that came with them.
 
-    Who answered follows from the file names: the answer ids of several models are the same.
+    Who answered follows from the file names: the answer ids of several models are the same. Where
+    scores were asked for and one model is a guanaco, those ids say that the first of a file's two
+    names was shown second.
     """
     opinions: list[dict[str, Any]] = []
     counts = {style: dict.fromkeys(PARSED, 0) for style in RATINGS}
     for row in _read_lines(folder / "qlora_vicuna_gpt4_ratings.jsonl.gz"):
         style = "options" if row["file"].endswith(RATINGS["options"]) else "scores"
-        first, second = row["file"].removesuffix(RATINGS[style]).split("-vs-")
+        first, second = map(_name_model, row["file"].removesuffix(RATINGS[style]).split("-vs-"))
+        if style == "scores" and "guanaco" in first + second:
+            first, second = second, first
         ours, p_first = _read_rating(style, row["text"])
         theirs = None if -1 in np.ravel(row["score"]) else tuple(map(float, np.ravel(row["score"])))
         counts[style]["answers"] += 1
@@ -132,6 +136,12 @@ def read_ratings(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
         )  # fmt: skip
     table = pl.DataFrame([{"asked for": style, **count} for style, count in counts.items()])
     return _frame(opinions), table
+
+
+def _name_model(name: str) -> str:
+    """One name for a model in the files of both ways of asking."""
+    plain = name.removeprefix("answer-")
+    return "gpt-3.5" if plain == "gpt35" else plain
 
 
 def predict_people(judgments: pl.DataFrame, resamples: int = RESAMPLES) -> pl.DataFrame:

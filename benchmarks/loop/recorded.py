@@ -80,7 +80,6 @@ class Told:
 def report_recorded(folder: Path) -> None:
     """Both orders of GPT-4, and the analogue on PandaLM."""
     ratings, _ = read_ratings(folder)
-    ratings = align_ratings(ratings)
     print("## Both orders, recorded: GPT-4's ratings\n")
     cards = make_cards(ratings, ratings.head(0).select("response_a", "response_b", "p_a",
                                                        category=pl.lit("")))  # fmt: skip
@@ -103,27 +102,6 @@ def report_recorded(folder: Path) -> None:
         print_table(
             tabulate_gains(shares, names, [(name, CORRECTIONS[0]) for name in CORRECTIONS[1:]])
         )
-
-
-def align_ratings(ratings: pl.DataFrame) -> pl.DataFrame:
-    """The rows of `read_ratings` with one name for each model in both ways of asking.
-
-    The ids of the answers say that where scores were asked for and one model is a guanaco, the
-    first of a file's two names was shown second: side and order are turned.
-    """
-    sides = ("response_a", "response_b")
-    plain = [
-        pl.col(side).str.replace("^answer-", "").str.replace("^gpt35:", "gpt-3.5:")
-        for side in sides
-    ]
-    guanaco = pl.any_horizontal(pl.col(side).str.contains("guanaco") for side in sides)
-    turned = guanaco & (pl.col("annotator") == STYLES[0])
-    order = pl.when(pl.col("order") == "ab").then(pl.lit("ba")).otherwise(pl.lit("ab"))
-    return ratings.with_columns(
-        *plain,
-        p_a=pl.when(turned).then(1 - pl.col("p_a")).otherwise("p_a"),
-        order=pl.when(turned).then(order).otherwise("order"),
-    )
 
 
 def check_orders(
