@@ -37,8 +37,6 @@ def check_names(pool: Path, sketches: Sequence[Sketch]) -> None:
     Raises:
         PoolUnusable: two have.
     """
-    if not sketches:
-        return
     keys = np.concatenate([sketch.load("id_keys") for sketch in sketches])
     order = np.sort(keys)
     twice = np.isin(keys, np.unique(order[1:][order[1:] == order[:-1]]))
