@@ -8,15 +8,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
+from pipelines.label.people.assessing import assess_batches
 from pipelines.label.people.choosing import Candidate
+from pipelines.label.people.pulling import pull_reviews
+from pipelines.label.people.resolving import find_answers
 from pipelines.label.people.reviews import find_reviews
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.run import new_run
 from schemas.ids import make_id, make_pair_id, make_prompt_id, make_response_id
+from schemas.recipe import ReviewSpec
 from tests.pipelines.label.people.fake_desk import FakeDesk
 
+TWO = ReviewSpec(overlap=2, min_alpha=-1)
 CATEGORIES = ("advice", "coding", "opinion")
 
 
@@ -102,3 +108,21 @@ def list_pushed(lake: Lake, role: str | None = None) -> list[dict[str, Any]]:
 
 
 __all__ = ["Candidate", "answer_as", "fill_lake", "list_pushed", "make_pair", "open_desk"]
+
+
+def pull(lake: Lake, desk: Any, spec: ReviewSpec = TWO, **settings: Any) -> tuple[Any, list[str]]:
+    """A pull and what follows from it; gives its summary and what people were told."""
+    told: list[str] = []
+    summary = pull_reviews(lake, new_run(tell=told.append), desk, **settings)
+    assess_batches(lake, new_run(), spec)
+    return summary, told
+
+
+def list_counted(lake: Lake) -> list[tuple[Any, ...]]:
+    """The answers that stand and count: annotation, p_a."""
+    counted = find_answers(lake).filter(pl.col("set_aside").is_null() & pl.col("valid"))
+    return sorted(counted.select("annotation", "p_a").iter_rows())
+
+
+def find_batch_id(lake: Lake) -> str:
+    return str(lake.query("FROM batches ORDER BY created_at")["batch_id"][0])

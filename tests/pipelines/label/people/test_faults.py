@@ -2,68 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 from annotators.desk import Desk
 from annotators.desk.annotations import NO_TIME
 from annotators.desk.answers import NOT_OFFERED
-from pipelines.label.people.assessing import assess_batches
 from pipelines.label.people.pulling import pull_reviews
 from pipelines.label.people.pushing import push_reviews
-from pipelines.label.people.releasing import NotReleased, release_batch
+from pipelines.label.people.releasing import release_batch
 from pipelines.label.people.resolving import find_answers
 from pipelines.label.people.reviews import find_reviews
 from pipelines.label.people.status import list_batches, review_status
-from pipelines.lake.catalogue import Lake, open_lake
-from pipelines.lake.run import new_run
-from schemas.recipe import ReviewSpec
-from tests.conftest import ROOT, run_here
-from tests.pipelines.label.people.desk_server import serve_desk
-from tests.pipelines.label.people.fake_desk import FakeDesk
-from tests.pipelines.label.people.people_lake import answer_as, fill_lake, list_pushed, open_desk
-
-TWO = ReviewSpec(overlap=2, min_alpha=-1)
-PULL = """
-import sys
-from pipelines.label.people import pulling
 from pipelines.lake.catalogue import open_lake
 from pipelines.lake.run import new_run
-from tests.pipelines.label.people.fake_desk import FakeDesk
-
-folder = sys.argv[1]
-pulling.at_desk = desk = FakeDesk(f"{folder}/desk.sqlite", pause=1.0)
-with open_lake(f"{folder}/lake", create=False) as lake:
-    print("ready", flush=True)
-    sys.stdin.readline()
-    print(pulling.pull_reviews(lake, new_run(), desk).extra["new"])
-"""
-
-
-def pull(lake: Lake, desk: Any, spec: ReviewSpec = TWO, **settings: Any) -> tuple[Any, list[str]]:
-    """A pull and what follows from it; gives its summary and what people were told."""
-    told: list[str] = []
-    summary = pull_reviews(lake, new_run(tell=told.append), desk, **settings)
-    assess_batches(lake, new_run(), spec)
-    return summary, told
-
-
-def list_counted(lake: Lake) -> list[tuple[Any, ...]]:
-    """The answers that stand and count: annotation, p_a."""
-    counted = find_answers(lake).filter(pl.col("set_aside").is_null() & pl.col("valid"))
-    return sorted(counted.select("annotation", "p_a").iter_rows())
-
-
-def find_batch_id(lake: Lake) -> str:
-    return str(lake.query("FROM batches ORDER BY created_at")["batch_id"][0])
+from schemas.recipe import ReviewSpec
+from tests.conftest import run_here
+from tests.pipelines.label.people.desk_server import serve_desk
+from tests.pipelines.label.people.people_lake import (
+    TWO,
+    answer_as,
+    fill_lake,
+    list_counted,
+    list_pushed,
+    open_desk,
+    pull,
+)
 
 
 def test_a_server_that_is_away_or_refuses_is_one_message(
@@ -358,165 +325,3 @@ def test_a_pair_that_has_left_the_lake_is_quarantined_until_it_is_back(
         lake.append({"responses": left.drop("run_id", "created_at")}, run=new_run(), stage="test")
         assert pull(lake, desk, full=True)[0].extra["new"] == 1
         assert [p_a for _, p_a in list_counted(lake)] == [0.5, 1.0]
-
-
-def test_two_processes_that_pull_at_once_bring_each_answer_once(tmp_path: Path) -> None:
-    desk = FakeDesk(tmp_path / "desk.sqlite")
-    with open_lake(tmp_path / "lake") as lake, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipelines.label.people.pushing.at_desk", desk)
-        fill_lake(lake, 20)
-        push_reviews(lake, new_run(), desk)
-        for review in list_pushed(lake):
-            answer_as(desk, lake, review, "ada", "a")
-    pulls = [
-        subprocess.Popen(
-            [sys.executable, "-c", PULL, str(tmp_path)], cwd=ROOT, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-        for _ in range(2)
-    ]  # fmt: skip
-    for process in pulls:
-        assert process.stdout and process.stdout.readline() == "ready\n"
-    heard = [""] * 2
-    threads = [
-        threading.Thread(target=lambda i=i, p=p: heard.__setitem__(i, p.communicate("\n")[0]))
-        for i, p in enumerate(pulls)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-    assert sorted(map(int, heard)) == [0, 20]
-    with open_lake(tmp_path / "lake") as lake:
-        assert len(lake.query("FROM judgments WHERE starts_with(annotator, 'person-')")) == 20
-        assert len(lake.query("FROM runs WHERE stage = 'review_pull'")) == 1
-
-
-@pytest.mark.parametrize("minutes", [-100, -10, 100])
-def test_a_clock_of_the_desk_that_is_set_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: int
-) -> None:
-    with open_desk(tmp_path, monkeypatch) as (lake, desk):
-        fill_lake(lake, 6)
-        push_reviews(lake, new_run(), desk)
-        for _ in range(150):
-            desk.tick()
-        first, second, third, fourth, *_ = list_pushed(lake)
-        mine = answer_as(desk, lake, first, "ada", "a")
-        pull(lake, desk)
-        desk.set_clock(minutes)
-        desk.revise(mine, choice="tie", strength=0)  # of an earlier time than what it replaces
-        answer_as(desk, lake, second, "ada", "a")
-        pull(lake, desk)
-        assert [p_a for _, p_a in list_counted(lake)] == [0.5, 1.0]
-        answer_as(desk, lake, third, "ada", "a")
-        pull(lake, desk)
-        assert len(list_counted(lake)) == 3
-        for _ in range(200):  # past the time at which it was set
-            desk.tick()
-        answer_as(desk, lake, fourth, "ada", "a")
-        pull(lake, desk)
-        assert len(list_counted(lake)) == 4
-        assert pull(lake, desk, full=True)[0].extra["new"] == 0
-
-
-def test_what_was_said_in_the_second_of_the_last_pull_comes_with_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with open_desk(tmp_path, monkeypatch) as (lake, desk):
-        fill_lake(lake, 2)
-        push_reviews(lake, new_run(), desk)
-        first, second = list_pushed(lake)
-        answer_as(desk, lake, first, "ada", "a")
-        pull(lake, desk)
-        monkeypatch.setattr(desk, "tick", lambda: desk.ask("SELECT now FROM clock")[0][0])
-        answer_as(desk, lake, second, "ada", "a")  # the clock has not moved
-        assert pull(lake, desk)[0].extra["new"] == 1
-
-
-def test_a_batch_that_nobody_finishes_is_released_as_far_as_it_is_answered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    three = ReviewSpec(overlap=3, min_alpha=-1)
-    with open_desk(tmp_path, monkeypatch) as (lake, desk):
-        fill_lake(lake, 5)
-        push_reviews(lake, new_run(), desk, three)
-        full, agreed, torn, single, _silent = list_pushed(lake)
-        for review, sides in ((full, "aab"), (agreed, "aa"), (torn, "ab"), (single, "a")):
-            for person, side in zip(("ada", "bob", "cy"), sides, strict=False):
-                answer_as(desk, lake, review, person, side)
-        pull(lake, desk, three)
-        batch = find_batch_id(lake)
-        assert find_reviews(lake, "status = 'queued'").is_empty()
-        summary = release_batch(lake, new_run(), batch, "Mira", three)
-        assert (summary.kept, summary.extra["waiting"]) == (1, 4)
-        lenient = three.model_copy(update={"min_answers": 2})
-        summary = release_batch(lake, new_run(), batch, "Mira", lenient)
-        assert (summary.kept, summary.extra["waiting"]) == (1, 3)
-        third = find_reviews(lake, "status = 'queued'").to_dicts()
-        assert [(r["role"], r["pair_id"]) for r in third] == [("adjudication", torn["pair_id"])]
-        lenient = three.model_copy(update={"min_answers": 1})
-        summary = release_batch(lake, new_run(), batch, "Mira", lenient)
-        assert (summary.kept, summary.extra["waiting"]) == (1, 2)  # that of nobody, and the torn
-
-
-def test_what_somebody_who_has_left_did_not_answer_goes_to_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    people = ["ada@example.org", "bob@example.org", "cy@example.org"]
-    spec = ReviewSpec(overlap=2, min_alpha=-1, per_person=True, people=people[:2])
-    with open_desk(tmp_path, monkeypatch) as (lake, desk):
-        fill_lake(lake, 4)
-        push_reviews(lake, new_run(), desk, spec)
-        tasks = list_pushed(lake)
-        ada, bob = sorted({r["assignee"] for r in tasks}, key=lambda name: name)
-        for review in tasks:
-            if review["assignee"] == ada:
-                answer_as(desk, lake, review, ada, "a")
-        pull(lake, desk, spec)
-        assert find_reviews(lake, "status = 'queued'").is_empty()
-        stays = next(e for e in people if assign(e) == ada)
-        left = spec.model_copy(update={"people": [stays, "cy@example.org"]})
-        pull(lake, desk, left)
-        assert len(find_reviews(lake, "status = 'queued'")) == 4
-        push_reviews(lake, new_run(), desk, left)
-        cy = assign("cy@example.org")
-        again = [r for r in list_pushed(lake) if r["assignee"] == cy]
-        assert len(again) == 4 and bob not in {r["assignee"] for r in again}
-        for review in again:
-            answer_as(desk, lake, review, cy, "a")
-        pull(lake, desk, left)
-        done = release_batch(lake, new_run(), find_batch_id(lake), "Mira", left)
-        assert (done.kept, done.extra["waiting"]) == (4, 0)
-
-
-def assign(email: str) -> str:
-    from schemas.ids import make_id
-
-    return f"assignee-{make_id('assignee', email)[:16]}"
-
-
-@pytest.mark.parametrize("gold_rate", [0.0, 0.3])
-def test_perfect_agreement_on_one_side_is_released_where_hidden_gold_vouches(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gold_rate: float
-) -> None:
-    spec = ReviewSpec(overlap=2, gold_rate=gold_rate)
-    with open_desk(tmp_path, monkeypatch) as (lake, desk):
-        pairs = {pair["pair_id"]: pair for pair in fill_lake(lake, 8, gold=20)}
-        for pair in list(pairs.values())[8:]:
-            if pair["better"] == "b":  # known pairs of one side alone
-                lake._cursor().execute(
-                    "DELETE FROM judgments WHERE response_a = ?", [pair["response_a"]]
-                )
-        push_reviews(lake, new_run(), desk, spec)
-        for review in list_pushed(lake):
-            for person in ("ada", "bob"):
-                answer_as(desk, lake, review, person, "a")
-        pull(lake, desk, spec)
-        batch = find_batch_id(lake)
-        if gold_rate:
-            assert release_batch(lake, new_run(), batch, "Mira", spec).kept == 8
-        else:
-            with pytest.raises(NotReleased, match=r"such perfect agreement.*review\.gold_rate"):
-                release_batch(lake, new_run(), batch, "Mira", spec)
