@@ -67,15 +67,19 @@ def list_audit(
     return rows
 
 
-def measure_flips(lake: Lake) -> dict[str, Any]:
-    """How right the labels were that were turned round and asked about: asked, answered, right (the
-    share, a tie being half), low, high (95 %); null where nobody has answered."""
+def measure_flips(lake: Lake, pairs: pl.DataFrame) -> dict[str, Any]:
+    """How right the labels of these pairs were that were turned round and asked about: asked,
+    answered, right (the share, a tie being half), low, high (95 %); null where nobody has answered.
+
+    Args:
+        pairs: response_a, response_b: other recipes of the lake turn others.
+    """
     asked = lake.query(
         "SELECT DISTINCT prompt_id, response_a, response_b, "
         "json_extract_string(why, '$.flipped_to') AS side FROM reviews WHERE reason = ? "
         "AND status = 'queued'",
         [REASON],
-    )
+    ).join(pairs.select(PAIR), on=PAIR, how="semi")
     said = lake.query(
         "SELECT * FROM judgments SEMI JOIN asked USING (response_a, response_b) "
         "WHERE starts_with(annotator, ?)",

@@ -48,7 +48,7 @@ def measure_loop(
         "precision": [],
         "unknown": None,
         "exam": check_exam(read, judgments),
-        "flips": measure_flips(lake),
+        "flips": measure_flips(lake, pairs),
     }
     categories = pairs.select("pair_id", "category")
     sure = pl.max_horizontal("p_a", 1 - pl.col("p_a")).alias("sure")

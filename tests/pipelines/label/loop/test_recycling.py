@@ -217,9 +217,10 @@ def test_people_say_how_often_a_flip_was_right(ground: tuple[Work, PlantedPool])
              "sample_index": 0, "gold": True}
         )  # fmt: skip
     work.lake.append({"judgments": rows}, run=work.run, stage="test")
-    found = measure_flips(work.lake)
+    found = measure_flips(work.lake, reviews)
     assert found["asked"] == found["answered"] == len(rows)
     assert found["right"] == right / len(rows)
+    assert measure_flips(work.lake, reviews[:1])["asked"] == 1
     settle(work)
     labels = work.look().labels.filter(pl.col("pair_id").is_in(reviews["pair_id"].implode()))
     assert set(labels["tier"]) == {"gold"}
