@@ -43,6 +43,7 @@ def fit_curved(
     first_wins: ArrayLike,
     *,
     weights: ArrayLike | None = None,
+    margins: ArrayLike | None = None,
     hidden: int = HIDDEN,
     spread: float = SPREAD,
     seed: int = 0,
@@ -53,6 +54,7 @@ def fit_curved(
         first, second: vectors of the two responses of each pair, (pairs, dimensions).
         first_wins: whether the first is better, or a probability (0.5 is a tie).
         weights: of the rows; 1 each by default.
+        margins: by how much, in log odds, the better one must lead; 0 by default.
         hidden: units.
         spread: the standard deviation of the normal prior of every number.
     """
@@ -61,6 +63,8 @@ def fit_curved(
     one, other = _add_one(first), _add_one(second)
     label = np.asarray(first_wins, dtype=np.float64)
     weight = np.ones(len(one)) if weights is None else np.asarray(weights, dtype=np.float64)
+    lead = np.zeros(len(one)) if margins is None else np.asarray(margins, dtype=np.float64)
+    win, lose = weight * label, weight * (1 - label)
     dimensions = one.shape[1]
     generator = np.random.default_rng(make_seed("curved probe", seed))
     start = np.concatenate([generator.normal(size=hidden * dimensions) / np.sqrt(dimensions) * 2,
@@ -70,8 +74,9 @@ def fit_curved(
         u, v = numbers[:-hidden].reshape(hidden, dimensions), numbers[-hidden:]
         bent_one, bent_other = np.tanh(one @ u.T), np.tanh(other @ u.T)
         z = (bent_one - bent_other) @ v
-        loss = weight @ (np.logaddexp(0.0, z) - label * z) + numbers @ numbers / (2 * spread**2)
-        pull = weight * (expit(z) - label)
+        loss = win @ np.logaddexp(0.0, lead - z) + lose @ np.logaddexp(0.0, lead + z)
+        loss += numbers @ numbers / (2 * spread**2)
+        pull = lose * expit(z + lead) - win * expit(lead - z)
         down = (1 - bent_one**2) * pull[:, None], (1 - bent_other**2) * pull[:, None]
         slope = np.concatenate(
             [((down[0].T @ one - down[1].T @ other) * v[:, None]).ravel(),

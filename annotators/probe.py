@@ -6,12 +6,13 @@ so tells whether labels teach more than others do. It is no model to train a pol
 
 `fit_probe` is the model alone. `train_probe` makes it say probabilities that can be believed: its
 margins are scaled by what models that never saw a prompt got right on it, and further models of
-resampled prompts say how unsure it is. `annotators.curved_probe` is the same with a hidden layer.
+resampled prompts say how unsure it is. `annotators.curved_probe` is the same with a hidden layer,
+and `annotators.held_out` asks either of them about pairs whose prompts they never saw.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,7 +140,7 @@ def train_probe(
     weight = np.ones(len(apart)) if weights is None else np.asarray(weights, dtype=np.float64)
     raw = cross_fit(apart, label, prompts, spread, weights=weight, margins=margins, seed=seed)
     taught = weight > 0
-    slope = _find_slope(raw[taught], label[taught])
+    slope = find_slope(raw[taught], label[taught])
     held_out = expit(slope * raw)
     every = fit_probe(apart, label, spread, weights=weight, margins=margins)
     names, place = np.unique(np.asarray(prompts, dtype=object).astype(str), return_inverse=True)
@@ -182,23 +183,34 @@ def cross_fit(
     """
     label = np.asarray(first_wins, dtype=np.float64)
     weight = np.ones(len(apart)) if weights is None else np.asarray(weights, dtype=np.float64)
-    folds = fold_prompts(prompts, seed)
-    if len(np.unique(folds[weight > 0])) < 2:
-        raise NothingToLearn(
-            f"{int((weight > 0).sum())} labelled pairs of {len(np.unique(folds[weight > 0]))} "
-            f"folds of prompts: label pairs of at least {2 * FOLDS} prompts"
-        )
     found = np.zeros(len(apart))
-    for fold in np.unique(folds):
-        mine = folds == fold
-        rest = ~mine & (weight > 0)
+    for rest, places in part_folds(prompts, weight, seed):
         lead = None if margins is None else np.asarray(margins)[rest]
         model = fit_probe(apart[rest], label[rest], spread, weights=weight[rest], margins=lead)
-        places = np.flatnonzero(mine)
         for at in range(0, len(places), BLOCK):
             some = places[at : at + BLOCK]
             found[some] = apart[some].astype(np.float64) @ model
     return found
+
+
+def part_folds(
+    prompts: Sequence[str], weights: Array, seed: int = 0
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """For each fold of prompts the places of the pairs that teach outside of it, and of all within.
+
+    Raises:
+        NothingToLearn: see `train_probe`.
+    """
+    folds = fold_prompts(prompts, seed)
+    taught = weights > 0
+    count = len(np.unique(folds[taught]))
+    if count < 2:
+        raise NothingToLearn(
+            f"{int(taught.sum())} labelled pairs of {count} folds of prompts: label pairs of at "
+            f"least {2 * FOLDS} prompts"
+        )
+    for fold in np.unique(folds):
+        yield np.flatnonzero((folds != fold) & taught), np.flatnonzero(folds == fold)
 
 
 def fold_prompts(prompts: Sequence[str], seed: int = 0) -> NDArray[np.int64]:
@@ -217,6 +229,7 @@ def call_winners(weights: Array, apart: Array) -> Array:
     return called
 
 
-def _find_slope(margins: Array, label: Array) -> float:
-    """Never below nought: what errs more often than not is no reverse oracle but knows nothing."""
+def find_slope(margins: Array, label: Array) -> float:
+    """What turns held-out margins into log odds (Platt's). Never below nought: what errs more often
+    than not is no reverse oracle but knows nothing."""
     return max(0.0, fit_platt(*mirror_pairs(expit(margins), label)).slope)

@@ -116,12 +116,14 @@ class RewardModelSpec(Part):
     """A reward model that gives its opinion of every pair it did not learn from.
 
     It learned from the published `version`, NAME@V: as the `model` that `assay train` made of it,
-    or as a `probe`, which is fitted when it is asked. A model says nothing of the prompts it
-    learned from; what a probe says of a pair comes from one that saw nothing of its prompt.
+    or as a `probe`, which is fitted when it is asked: one straight line, one with a hidden layer
+    (`curved_probe`), or a crowd that says less where it differs (`probe_ensemble`). A model says
+    nothing of the prompts it learned from; what a probe says of a pair comes from one that saw
+    nothing of its prompt.
     """
 
     version: Annotated[str, Field(pattern=r"^[^@\s]+@[1-9][0-9]*$")]
-    through: Literal["model", "probe"] = "model"
+    through: Literal["model", "probe", "curved_probe", "probe_ensemble"] = "model"
 
 
 class SignalSpec(Part):

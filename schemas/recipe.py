@@ -219,7 +219,7 @@ class Recipe(Part):
 
     name: Name
     description: str = ""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     models: dict[Name, ModelSpec] = {EMBEDDED: ModelSpec()}
     prompts: PromptSources
     rollouts: list[RolloutSpec] = []

@@ -21,8 +21,9 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from annotators.held_out import Shape, tell_held_out
 from annotators.label_reading import read_labels
-from annotators.probe import NothingToLearn, train_probe
+from annotators.probe import NothingToLearn
 from annotators.signals.rows import KIND
 from annotators.talk import Row
 from engines.embedder import MINILM
@@ -39,6 +40,9 @@ from schemas.recipe import Recipe, TrainSpec
 
 STAGE = "annotate"
 PROBE_VERSION = 1
+SHAPES: dict[str, Shape] = {
+    "probe": "straight", "curved_probe": "curved", "probe_ensemble": "ensemble"
+}  # fmt: skip
 LEARNED_FROM = "learned_from"
 DIGITS = 9  # of a probability: its last bits differ from machine to machine
 Array = NDArray[np.float64]
@@ -107,8 +111,10 @@ def _lay_out(prompts: pl.DataFrame, pairs: pl.DataFrame, rollouts: pl.DataFrame)
 def _ask(lake: Lake, run: Run, spec: RewardModelSpec, asked: pl.DataFrame) -> StageSummary:
     started = time.monotonic()
     version = find_version(lake, spec.version)
-    find = _find_model if spec.through == "model" else _find_probe
-    voice = find(lake, run, version, asked)
+    if spec.through == "model":
+        voice = _find_model(lake, version, asked)
+    else:
+        voice = _find_probe(lake, run, version, asked, spec.through)
     who = {
         "annotator": voice.annotator, "snapshot": 0, "kind": KIND,
         "specification": json.dumps(voice.specification, sort_keys=True),
@@ -140,7 +146,7 @@ def _ask(lake: Lake, run: Run, spec: RewardModelSpec, asked: pl.DataFrame) -> St
     )
 
 
-def _find_model(lake: Lake, run: Run, version: Published, asked: pl.DataFrame) -> Voice:
+def _find_model(lake: Lake, version: Published, asked: pl.DataFrame) -> Voice:
     label = f"{version.name}@{version.version}"
     model = find_model(lake, label)
 
@@ -173,7 +179,9 @@ def _find_model(lake: Lake, run: Run, version: Published, asked: pl.DataFrame) -
     )
 
 
-def _find_probe(lake: Lake, run: Run, version: Published, asked: pl.DataFrame) -> Voice:
+def _find_probe(
+    lake: Lake, run: Run, version: Published, asked: pl.DataFrame, through: str
+) -> Voice:
     recipe = read_scopes(lake, version.name, version.version)[1]
     labels = TrainSpec.model_validate(recipe.get("train") or {}).labels
     seed = int(recipe["seed"])
@@ -195,8 +203,10 @@ def _find_probe(lake: Lake, run: Run, version: Published, asked: pl.DataFrame) -
         # pairs of weight 0 teach nothing, and are told like those that taught: by another's word
         unheard = np.zeros(len(pairs))
         try:
-            probe = train_probe(
-                first - second,
+            told = tell_held_out(
+                SHAPES[through],
+                first,
+                second,
                 np.concatenate([lessons.p_chosen, unheard + 0.5]),
                 [*taught["prompt_id"].to_list(), *pairs["prompt_id"].to_list()],
                 weights=np.concatenate([lessons.weights, unheard]),
@@ -207,14 +217,16 @@ def _find_probe(lake: Lake, run: Run, version: Published, asked: pl.DataFrame) -
             raise NothingToLearn(
                 f"the train side of {version.name}@{version.version} has {error}"
             ) from error
-        return probe.held_out[len(taught) :]
+        return told[len(taught) :]
 
-    key = make_id("probe", version.fingerprint, labels, seed, MINILM, PROBE_VERSION)
+    shape = () if through == "probe" else (through,)
+    key = make_id("probe", version.fingerprint, labels, seed, MINILM, PROBE_VERSION, *shape)
     return Voice(
-        annotator=f"probe:{key[:12]}",
+        annotator=f"{through}:{key[:12]}",
         specification={
             "version": f"{version.name}@{version.version}", "fingerprint": version.fingerprint,
             "labels": labels, "embedder": MINILM, "seed": str(seed), "probe": PROBE_VERSION,
+            "through": through,
         },
         pairs=asked,
         speak=speak,

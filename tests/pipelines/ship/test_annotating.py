@@ -165,6 +165,18 @@ def test_a_probe_speaks_of_every_pair_and_has_a_card(work: Work, tmp_path: Path)
     assert ask(work, tmp_path, {"version": "small@1", "through": "probe"})[0].extra["made"] == 0
 
 
+@pytest.mark.parametrize("through", ["curved_probe", "probe_ensemble"])
+def test_other_shapes_of_the_probe_speak_as_themselves(
+    work: Work, tmp_path: Path, through: str
+) -> None:
+    rows = ask(work, tmp_path, {"version": "small@1", "through": through})[1]
+    assert len(rows) == 40 and rows["valid"].all()
+    (name,) = set(rows["annotator"])
+    assert name.startswith(f"{through}:")
+    card = measure_annotators(work.lake).cards.filter(pl.col("annotator") == name)
+    assert card["accuracy"].item() > 0.8, "the planted word was learned"
+
+
 def test_no_label_of_the_test_side_reaches_a_probe(
     work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,7 +193,7 @@ def test_no_label_of_the_test_side_reaches_a_probe(
             return rows.with_columns(chosen_id=first, rejected_id=second)
 
         monkeypatch.setattr(annotating, "read_pairs", read_turned)
-        return annotating._find_probe(work.lake, work.run, version, asked).speak(asked)
+        return annotating._find_probe(work.lake, work.run, version, asked, "probe").speak(asked)
 
     plain = speak("nobody")
     assert np.array_equal(speak("test"), plain)
