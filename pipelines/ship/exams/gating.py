@@ -4,8 +4,9 @@ Both go through the same small probe, on the same items (paired bootstrap over p
 models were trained: what is compared is data. A version passes that is better on at least one set
 and worse on none. Worse is what lies below the 95 % interval of the difference. Better must hold
 for all sets together: of several, one is better by luck more often than 2.5 % of the time, so their
-one-sided p-values go through Holm's procedure (1979). What may not gate: RewardBench (the first),
-and held-out pairs whose labels nobody verified, on which a version agrees with itself.
+one-sided p-values, of the bootstrap and of a sign test, the larger of the two, go through Holm's
+procedure (1979). A set of few prompts lets nothing through. What may not gate: RewardBench (the
+first), and held-out pairs whose labels nobody verified, on which a version agrees with itself.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pipelines.ship.exams.taking import name_sets
 from pipelines.ship.publish import Published, list_versions
 
 LEVEL = 0.025  # on one side, as that of a 95 % interval
+LEAST_PROMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,9 @@ def compare_versions(
     exam: Examination, earlier: Published, sets: Sequence[ExamSet]
 ) -> dict[str, dict[str, Any]]:
     """How much higher the probe of this version scores than that of an earlier one, by set:
-    {n, score (the difference), ci, doubt (its one-sided p-value), gates}. The held-out pairs are
-    this version's: a prompt keeps its split, so the earlier one did not learn from them either."""
+    {n, prompts, score (the difference), ci, doubt (its one-sided p-value), gates}. The held-out
+    pairs are this version's: a prompt keeps its split, so the earlier one did not learn from them
+    either."""
     both = [
         Examination(exam.lake, exam.run, version, exam.seed).lessons[0]
         for version in (exam.version, earlier)
@@ -91,6 +94,7 @@ def compare_versions(
         )
         compared[name] = {
             "n": len(found.items),
+            "prompts": len({item.prompt_key for item in found.items}),
             **write_interval(compare_ledgers(first, second, exam.seed)),
             "doubt": doubt_ledgers(first, second, exam.seed),
             "gates": is_trusted(exam) if found.name == HELD_OUT
@@ -112,10 +116,13 @@ def decide(compared: dict[str, dict[str, Any]], against: str) -> tuple[bool, str
     worse = [name for name, row in gating.items() if (row["ci"][1] or 0) < 0]
     if worse:
         return False, f"worse than {against} on {', '.join(worse)} ({said})"
-    better = hold_jointly({name: row["doubt"] for name, row in gating.items()})
+    enough = {name: row for name, row in gating.items() if row["prompts"] >= LEAST_PROMPTS}
+    if not enough:
+        return False, f"too few prompts to be better than {against} beyond doubt ({said})"
+    better = hold_jointly({name: row["doubt"] for name, row in enough.items()})
     if not better:
-        alone = [name for name, row in gating.items() if (row["ci"][0] or 0) > 0]
-        luck = f"; of {len(gating)} sets {', '.join(alone)} may be so by luck" if alone else ""
+        alone = [name for name, row in enough.items() if (row["ci"][0] or 0) > 0]
+        luck = f"; on {', '.join(alone)} it may be so by luck" if alone else ""
         return False, f"not better than {against} beyond doubt{luck} ({said})"
     return True, f"better than {against} on {', '.join(better)} ({said})"
 
@@ -134,7 +141,8 @@ def hold_jointly(doubts: Mapping[str, float], level: float = LEVEL) -> list[str]
 
 def _say(name: str, row: dict[str, Any]) -> str:
     low, high = (100 * (bound or 0) for bound in row["ci"])
+    few = f", too few: {row['prompts']} prompts, and it takes {LEAST_PROMPTS}"
     return (
         f"{name}: {100 * (row['score'] or 0):+.1f} points, 95 % {low:+.1f} to {high:+.1f}, "
-        f"n = {row['n']}"
+        f"n = {row['n']}{few if row['prompts'] < LEAST_PROMPTS else ''}"
     )

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import bdtrc
 
 Array = NDArray[np.float64]
 RESAMPLES = 2000
 LEVEL = 0.95
 Z = 1.96
 CHUNK = 1 << 20  # draws at once
+SAME = 1e-12  # less is rounding
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,21 @@ def estimate(table: Tally, seed: int) -> Interval:
 def estimate_difference(first: Tally, second: Tally, seed: int) -> Interval:
     """How much higher the first score is than the second, drawn on the same prompts.
 
+    Where they are apart by the same on all prompts, every draw is the same and knows nothing of
+    chance. There as many prompts as the Wilson interval allows unseen (of 0 among those seen) may
+    be of another kind, and as far as can be to either side.
+
     Raises:
         ValueError: they are not of the same items.
     """
-    if first.counts.shape != second.counts.shape or (first.counts != second.counts).any():
-        raise ValueError("scores of different items cannot be paired")
+    _check_paired(first, second)
     drawn = _resample([first, second], seed)
-    return _summarise(first.score() - second.score(), drawn[0] - drawn[1])
+    found = _summarise(first.score() - second.score(), drawn[0] - drawn[1])
+    if found.high - found.low < SAME:
+        unseen = Z**2 / (len(first.counts) + Z**2)
+        ends = ((1 - unseen) * found.value + side for side in (-unseen, unseen))
+        return Interval(found.value, *ends)
+    return found
 
 
 def doubt_difference(first: Tally, second: Tally, seed: int) -> float:
@@ -107,11 +117,26 @@ def doubt_difference(first: Tally, second: Tally, seed: int) -> float:
     Raises:
         ValueError: they are not of the same items.
     """
-    if first.counts.shape != second.counts.shape or (first.counts != second.counts).any():
-        raise ValueError("scores of different items cannot be paired")
+    _check_paired(first, second)
     drawn = _resample([first, second], seed)
     apart = (drawn[0] - drawn[1])[np.isfinite(drawn).all(axis=0)]
     return float((1 + (apart <= 0).sum()) / (1 + len(apart)))
+
+
+def doubt_signs(first: Tally, second: Tally) -> float:
+    """The exact sign test: how likely chance alone puts the first ahead on as many of the prompts
+    that differ as it is, were either as likely to be ahead on each. One-sided, in (0, 1].
+
+    A prompt counts by what it adds to the difference of the scores.
+
+    Raises:
+        ValueError: they are not of the same items.
+    """
+    _check_paired(first, second)
+    shares = first.weights / np.maximum(first.counts.sum(axis=0), 1.0)
+    apart = (first.earned - second.earned) @ shares
+    ahead, behind = int((apart > SAME).sum()), int((apart < -SAME).sum())
+    return float(bdtrc(ahead - 1, ahead + behind, 0.5))
 
 
 def draw_counts(size: int, seed: int, resamples: int = RESAMPLES) -> Iterator[Array]:
@@ -133,6 +158,11 @@ def quantiles(values: Array) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def _check_paired(first: Tally, second: Tally) -> None:
+    if first.counts.shape != second.counts.shape or (first.counts != second.counts).any():
+        raise ValueError("scores of different items cannot be paired")
 
 
 def _resample(tables: Sequence[Tally], seed: int) -> Array:

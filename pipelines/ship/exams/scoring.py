@@ -27,6 +27,7 @@ from pipelines.ship.exams.intervals import (
     Interval,
     Tally,
     doubt_difference,
+    doubt_signs,
     estimate,
     estimate_difference,
     tally,
@@ -136,8 +137,11 @@ def compare_ledgers(first: Ledger, second: Ledger, seed: int) -> Interval:
 
 
 def doubt_ledgers(first: Ledger, second: Ledger, seed: int) -> float:
-    """How likely chance alone makes the first look better, see `intervals.doubt_difference`."""
-    return doubt_difference(first.tally(), second.tally(), seed)
+    """How likely chance alone makes the first look better: the larger p-value of two, that of the
+    bootstrap (`intervals.doubt_difference`), which a few prompts fool, and that of the sign test
+    (`intervals.doubt_signs`), which does not see by how much they differ."""
+    tables = first.tally(), second.tally()
+    return max(doubt_difference(*tables, seed), doubt_signs(*tables))
 
 
 def lay_out_ties(items: Sequence[Item], rewards: Sequence[Array]) -> list[tuple[str, str, float]]:
