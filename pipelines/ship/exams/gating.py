@@ -12,11 +12,12 @@ first), and held-out pairs whose labels nobody verified, on which a version agre
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines.ship.exams.examination import Examination, is_trusted
 from pipelines.ship.exams.items import ExamSet
+from pipelines.ship.exams.leaks import drop_taught, gather_taught, keep_taught
 from pipelines.ship.exams.probing import embed, learn, list_texts, reward_with, stack_differences
 from pipelines.ship.exams.reading import NEVER_A_GATE
 from pipelines.ship.exams.scoring import (
@@ -75,31 +76,35 @@ def compare_versions(
     exam: Examination, earlier: Published, sets: Sequence[ExamSet]
 ) -> dict[str, dict[str, Any]]:
     """How much higher the probe of this version scores than that of an earlier one, by set:
-    {n, prompts, score (the difference), ci, doubt (its one-sided p-value), gates}. The held-out
-    pairs are this version's: a prompt keeps its split, so the earlier one did not learn from them
-    either."""
-    both = [
-        Examination(exam.lake, exam.run, version, exam.seed).lessons[0]
-        for version in (exam.version, earlier)
-    ]
-    every = [found for found in (exam.held_out, *sets) if found.items]
+    {n, prompts, left_out, score (the difference), ci, doubt (its one-sided p-value), gates}. Items
+    whose prompts either version teaches are left out, of the held-out pairs (this version's) too:
+    what was learned examines nothing."""
+    both = [replace(exam, version=version, model=None) for version in (exam.version, earlier)]
+    lessons = [one.lessons[0] for one in both]
+    taught = gather_taught([keep_taught(one.rows) for one in both])
+    whole = [found for found in (exam.held_out, *sets) if found.items]
+    every = [drop_taught(found, taught) for found in whole]
     texts = [text for found in every for text in list_texts(found.items)]
-    texts += [text for lessons in both for text in (*lessons.chosen, *lessons.rejected)]
+    texts += [text for one in lessons for text in (*one.chosen, *one.rejected)]
     vectors = embed(exam.lake, exam.run, texts)
-    rewards = [reward_with(learn(stack_differences(vectors, one)), vectors) for one in both]
-    compared = {}
-    for name, found in zip(name_sets(every), every, strict=True):
-        first, second = (
-            keep_ledger(found.name, found.items, reward(found.items)) for reward in rewards
-        )
+    rewards = [reward_with(learn(stack_differences(vectors, one)), vectors) for one in lessons]
+    compared: dict[str, dict[str, Any]] = {}
+    for name, before, found in zip(name_sets(whole), whole, every, strict=True):
         compared[name] = {
             "n": len(found.items),
             "prompts": len({item.prompt_key for item in found.items}),
-            **write_interval(compare_ledgers(first, second, exam.seed)),
-            "doubt": doubt_ledgers(first, second, exam.seed),
+            "left_out": len(before.items) - len(found.items),
+            "score": None, "ci": [None, None], "doubt": 1.0,
             "gates": is_trusted(exam) if found.name == HELD_OUT
             else found.name not in NEVER_A_GATE,
         }  # fmt: skip
+        if not found.items:
+            continue
+        first, second = (
+            keep_ledger(found.name, found.items, reward(found.items)) for reward in rewards
+        )
+        compared[name] |= write_interval(compare_ledgers(first, second, exam.seed))
+        compared[name]["doubt"] = doubt_ledgers(first, second, exam.seed)
     return compared
 
 
@@ -111,6 +116,12 @@ def decide(compared: dict[str, dict[str, Any]], against: str) -> tuple[bool, str
             "nothing here may gate: the held-out pairs are none, or their labels are those of the "
             f"version's own judges, and {' and '.join(NEVER_A_GATE)} never gates; release gold of "
             "people or give an outside set with --set"
+        )
+    if not any(row["n"] for row in gating.values()):
+        return False, (
+            f"nothing is left that may gate: all prompts of {', '.join(gating)} are taught by the "
+            f"version or by {against}, and what was learned examines nothing; give a set with "
+            "--set whose prompts neither holds"
         )
     said = "; ".join(_say(name, row) for name, row in gating.items())
     worse = [name for name, row in gating.items() if (row["ci"][1] or 0) < 0]
@@ -140,9 +151,12 @@ def hold_jointly(doubts: Mapping[str, float], level: float = LEVEL) -> list[str]
 
 
 def _say(name: str, row: dict[str, Any]) -> str:
+    out = f", {row['left_out']} left out whose prompts are taught" if row["left_out"] else ""
+    if not row["n"]:
+        return f"{name}: nothing{out}"
     low, high = (100 * (bound or 0) for bound in row["ci"])
     few = f", too few: {row['prompts']} prompts, and it takes {LEAST_PROMPTS}"
     return (
         f"{name}: {100 * (row['score'] or 0):+.1f} points, 95 % {low:+.1f} to {high:+.1f}, "
-        f"n = {row['n']}{few if row['prompts'] < LEAST_PROMPTS else ''}"
+        f"n = {row['n']}{out}{few if row['prompts'] < LEAST_PROMPTS else ''}"
     )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
-from pipelines.clean.contamination import find_copies, gather_references
+from pipelines.clean.contamination import References, find_copies, gather_references
 from pipelines.clean.decontaminate import list_texts
 from pipelines.clean.evaluation_sets import EvaluationSet
-from pipelines.ship.exams.items import ExamSet
+from pipelines.ship.exams.items import ExamSet, Item
+from pipelines.ship.export import SPLIT_OF
 
 
 def find_leaks(rows: pl.DataFrame, found: ExamSet) -> dict[str, Any]:
@@ -25,7 +28,7 @@ def find_leaks(rows: pl.DataFrame, found: ExamSet) -> dict[str, Any]:
     """
     texts: dict[str, str] = {}
     for item in found.items:
-        texts.setdefault("\n".join(message["content"] for message in item.prompt), item.key)
+        texts.setdefault(_ask(item), item.key)
     asked = EvaluationSet(
         found.name, found.place, tuple(texts.values()), tuple(texts), {}, found.content_hash
     )
@@ -37,3 +40,34 @@ def find_leaks(rows: pl.DataFrame, found: ExamSet) -> dict[str, Any]:
         "prompts": len(hit),
         "examples": hit[:5],
     }
+
+
+def gather_taught(versions: Sequence[pl.DataFrame]) -> References:
+    """The prompts that versions teach, as `find_leaks` looks for them: whole, and each message.
+
+    Args:
+        versions: rows of each, as `find_leaks` takes them.
+    """
+    held = pl.concat(
+        [list_texts(rows.select(prompt_id="pair_id", messages="prompt")) for rows in versions]
+    )
+    texts = tuple(held["text"])
+    return gather_references([EvaluationSet("", "", tuple(held["item"]), texts, {}, "")])
+
+
+def drop_taught(found: ExamSet, taught: References) -> ExamSet:
+    """The set without the items whose prompts are among those taught (`gather_taught`)."""
+    asked = pl.Series([_ask(item) for item in found.items], dtype=pl.String)
+    hit = set(find_copies(asked, taught, {"exact": 1.0})["item"])
+    kept = [item for place, item in enumerate(found.items) if place not in hit]
+    return replace(found, items=tuple(kept))
+
+
+def keep_taught(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows of a version's train side."""
+    train = [split for split, side in SPLIT_OF.items() if side == "train"]
+    return rows.filter(pl.col("split").is_in(train))
+
+
+def _ask(item: Item) -> str:
+    return "\n".join(message["content"] for message in item.prompt)

@@ -16,7 +16,7 @@ from pipelines.ship.exams.examination import COIN, LONGEST, MODEL, Examination, 
 from pipelines.ship.exams.forecast import ORDERS, choose_sizes, forecast
 from pipelines.ship.exams.intervals import Array, estimate
 from pipelines.ship.exams.items import ExamSet, Item, win
-from pipelines.ship.exams.leaks import find_leaks
+from pipelines.ship.exams.leaks import find_leaks, keep_taught
 from pipelines.ship.exams.lessons import store_items, store_rollouts
 from pipelines.ship.exams.probing import (
     Reward,
@@ -37,7 +37,6 @@ from pipelines.ship.exams.scoring import (
 )
 from pipelines.ship.exams.slices import list_comparisons, measure_margins, score_lengths
 from pipelines.ship.exams.views import score_views
-from pipelines.ship.export import SPLIT_OF
 from pipelines.ship.train import TrainedModel
 from schemas.ids import make_id
 
@@ -148,8 +147,7 @@ def _grade(
     if all(item.chains for item in items):
         result["views"] = score_views(items, own, rewards[exam.main], exam.seed)
     if name != HELD_OUT:
-        train = [split for split, side in SPLIT_OF.items() if side == "train"]
-        result["leaked"] = find_leaks(exam.rows.filter(pl.col("split").is_in(train)), found)
+        result["leaked"] = find_leaks(keep_taught(exam.rows), found)
     return result
 
 

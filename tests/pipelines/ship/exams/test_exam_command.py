@@ -16,7 +16,9 @@ from pipelines.lake.run import new_run
 from pipelines.ship import exam as exam_of_models
 from pipelines.ship.exams import examination, taking
 from pipelines.ship.exams.examination import Examination, TooLittleTaught
+from pipelines.ship.exams.gating import pass_gate
 from pipelines.ship.exams.items import Item
+from pipelines.ship.exams.leaks import keep_taught
 from pipelines.ship.exams.lessons import (
     find_rollouts,
     store_rollouts,
@@ -25,6 +27,7 @@ from pipelines.ship.exams.lessons import (
     take_version,
 )
 from pipelines.ship.exams.probing import reward_length
+from pipelines.ship.exams.reading import read_exam_set
 from pipelines.ship.exams.sitting import open_examination, sit
 from pipelines.ship.export import make_rows
 from pipelines.ship.publish import find_version, publish_version
@@ -120,6 +123,9 @@ def test_a_version_is_examined_gated_and_reported(folder: Path, lake: Lake) -> N
     gate = found["gate"]
     assert gate["passed"] and gate["against"] == "toy@1"
     assert gate["sets"]["LLMBar"]["ci"][0] > 0
+    left_out = gate["sets"]["LLMBar"]["left_out"]  # the 14 leaked ones of the train side
+    assert left_out == bar["leaked"]["prompts"] and gate["sets"]["LLMBar"]["n"] == 40 - left_out
+    assert f"{left_out} left out whose prompts are taught" in gate["reason"]
     assert not gate["sets"]["RewardBench"]["gates"]  # however much better
     assert not gate["sets"]["held-out pairs"]["gates"]  # nobody verified its labels
     stored = len(lake.query("FROM grades"))
@@ -140,6 +146,20 @@ def test_the_gate_ends_with_one_and_its_reason(folder: Path) -> None:
     assert code == 0 and first["gate"]["against"] is None
     done = run_here("exam", "none", "--lake", str(folder / "lake"))
     assert done.returncode == 1 and "published: toy@1, toy@2" in done.stderr
+
+
+def test_a_set_that_the_version_teaches_passes_no_gate(folder: Path, lake: Lake) -> None:
+    rows = keep_taught(make_rows(lake, find_version(lake, "toy@2")))
+    papers.write(folder / "taught.jsonl", [
+        {"input": prompt[-1]["content"], "output_1": f"kind {at}", "output_2": f"rude {at}",
+         "label": 1}
+        for at, prompt in enumerate(rows["prompt"].to_list())
+    ])  # fmt: skip
+    exam = open_examination(lake, new_run(), "toy@2")
+    verdict = pass_gate(exam, [read_exam_set(str(folder / "taught.jsonl"))])
+    assert not verdict.passed and "all prompts of LLMBar are taught by the" in verdict.reason
+    bar = verdict.sets["LLMBar"]
+    assert (bar["n"], bar["left_out"], bar["score"]) == (0, len(rows), None)
 
 
 def test_text_says_what_json_says(folder: Path, lake: Lake) -> None:

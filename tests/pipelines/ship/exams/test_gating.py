@@ -24,8 +24,12 @@ def make_row(
     low: float, high: float, gates: bool = True, doubt: float | None = None, prompts: int = 20
 ) -> dict[str, Any]:
     given = (0.02 if low > 0 else 0.5) if doubt is None else doubt
-    return {"n": prompts, "prompts": prompts, "score": (low + high) / 2, "ci": [low, high],
-            "gates": gates, "doubt": given}  # fmt: skip
+    return {"n": prompts, "prompts": prompts, "left_out": 0, "score": (low + high) / 2,
+            "ci": [low, high], "gates": gates, "doubt": given}  # fmt: skip
+
+
+ALL_TAUGHT = {"n": 0, "prompts": 0, "left_out": 30, "score": None, "ci": [None, None],
+              "doubt": 1.0, "gates": True}  # fmt: skip
 
 
 def hold(first: list[float], second: list[float]) -> dict[str, Any]:
@@ -34,7 +38,7 @@ def hold(first: list[float], second: list[float]) -> dict[str, Any]:
     prompts, parts = tuple(map(str, range(len(first)))), ("chat",) * len(first)
     ledgers = [Ledger(prompts, parts, tuple(row), weights, True) for row in (first, second)]
     found = compare_ledgers(*ledgers, seed=0)
-    return {"n": len(first), "prompts": len(first), **write_interval(found),
+    return {"n": len(first), "prompts": len(first), "left_out": 0, **write_interval(found),
             "doubt": doubt_ledgers(*ledgers, seed=0), "gates": True}  # fmt: skip
 
 
@@ -60,6 +64,9 @@ def hold(first: list[float], second: list[float]) -> dict[str, Any]:
         ),
         ({"a": make_row(-1.0, -0.5, prompts=19)}, False, "worse than x@1 on a"),
         ({"a": make_row(0.01, 0.1), "b": make_row(0.5, 1.0, prompts=19)}, True, "x@1 on a ("),
+        ({"a": ALL_TAUGHT}, False, "all prompts of a are taught by the version or by x@1"),
+        ({"a": make_row(0.01, 0.1), "b": ALL_TAUGHT}, True, "b: nothing, 30 left out whose"),
+        ({"a": make_row(-0.1, 0.1), "b": ALL_TAUGHT}, False, "not better than x@1 beyond doubt"),
     ],
 )
 def test_what_passes(rows: dict[str, Any], passed: bool, words: str) -> None:
