@@ -27,8 +27,10 @@ LEAST_PROMPTS = 10
 
 @dataclass(frozen=True)
 class Store:
-    """The scored responses to one prompt, (m,) each: reward, gold, length in characters."""
+    """The scored responses to one prompt, (m,) each: reward, gold, length in characters. Stores of
+    the same `prompt` (`Item.prompt_key`) are drawn together."""
 
+    prompt: str
     proxy: Array
     gold: Array
     chars: Array
@@ -52,12 +54,12 @@ def find_divergence(n: int) -> float:
 
 
 def trace_best_of(stores: Sequence[Store], seed: int) -> dict[str, Any] | None:
-    """The curve over `SIZES`, mean over prompts, with 95 % intervals over prompts.
+    """The curve over `SIZES`, mean over stores, with 95 % intervals over prompts.
 
-    Prompts with fewer than `LEAST_RESPONSES` responses are left out.
+    Stores with fewer than `LEAST_RESPONSES` responses are left out.
 
     Returns:
-        prompts, responses (median of a prompt); points: {n, kl, gold, ci, proxy, gain, chars}
+        prompts, responses (median of a store); points: {n, kl, gold, ci, proxy, gain, chars}
         (`gold` and `chars` of the chosen; `proxy` and `gain` are how far the chosen's reward and
         gold are above the mean response's, in standard deviations among the responses to one
         prompt); peak: {n, low, high} where gold is highest, with the interval of that n; gap:
@@ -67,19 +69,24 @@ def trace_best_of(stores: Sequence[Store], seed: int) -> dict[str, Any] | None:
     """
     used = [store for store in stores if len(store.proxy) >= LEAST_RESPONSES]
     scales = [_spread([getattr(s, name) for s in used]) for name in ("proxy", "gold")]
-    if len(used) < LEAST_PROMPTS or min(scales) <= 0:
+    prompts, place = np.unique([store.prompt for store in used], return_inverse=True)
+    if len(prompts) < LEAST_PROMPTS or min(scales) <= 0:
         return None
     gold = np.stack([expect_best(s.proxy, s.gold) for s in used])
     chars = np.stack([expect_best(s.proxy, s.chars) for s in used]).mean(0)
     proxy = np.stack([expect_best(s.proxy, s.proxy - s.proxy.mean()) for s in used]).mean(0)
     gain = gold.mean(0) - np.mean([s.gold.mean() for s in used])
-    drawn = np.concatenate([times @ gold for times in draw_counts(len(used), seed)]) / len(used)
+    counts = np.bincount(place)
+    sums = np.stack([np.bincount(place, weights=column) for column in gold.T], axis=1)
+    drawn = np.concatenate(
+        [(times @ sums) / (times @ counts)[:, None] for times in draw_counts(len(prompts), seed)]
+    )
     mean, best = gold.mean(0), int(gold.mean(0).argmax())
     peaks = np.asarray(SIZES, dtype=float)[drawn.argmax(1)]
     lost = drawn[:, best] - drawn[:, -1]
     risen, bought = proxy / scales[0], gain / scales[1]
     return {
-        "prompts": len(used),
+        "prompts": len(prompts),
         "responses": int(np.median([len(s.proxy) for s in used])),
         "points": [
             {

@@ -146,6 +146,8 @@ def store_items(items: Sequence[Item], rewards: Sequence[Array]) -> list[Store]:
 
 def _pack(items: Sequence[Item], golds: Sequence[Array], rewards: Sequence[Array]) -> list[Store]:
     return [
-        Store(values, gold, np.asarray([len(text) for text in item.responses], dtype=float))
+        Store(
+            item.prompt_key, values, gold, np.asarray(list(map(len, item.responses)), dtype=float)
+        )
         for item, gold, values in zip(items, golds, rewards, strict=True)
     ]

@@ -40,7 +40,7 @@ from pipelines.ship.exams.views import score_views
 from pipelines.ship.train import TrainedModel
 from schemas.ids import make_id
 
-EXAMS_VERSION = 1
+EXAMS_VERSION = 2
 
 
 def take_exams(exam: Examination, sets: Sequence[ExamSet] = ()) -> dict[str, dict[str, Any]]:

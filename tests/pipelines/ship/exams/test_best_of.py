@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -47,13 +48,13 @@ def test_one_is_the_mean_and_many_are_the_top(pairs: list[tuple[int, float]]) ->
 def make_stores(kind: str, prompts: int = 40, responses: int = 30) -> list[Store]:
     rng = np.random.default_rng(2)
     stores = []
-    for _ in range(prompts):
+    for at in range(prompts):
         gold = (rng.random(responses) < 0.3).astype(float)
         noise = rng.normal(size=responses)
         proxy = {"right": gold, "blind": noise, "fooled": gold + 0.3 * noise}[kind].copy()
         if kind == "fooled":  # one wrong response in thirty is liked above all
             gold[0], proxy[0] = 0.0, 9.0
-        stores.append(Store(proxy, gold, np.arange(responses, dtype=float)))
+        stores.append(Store(f"prompt {at}", proxy, gold, np.arange(responses, dtype=float)))
     return stores
 
 
@@ -77,10 +78,30 @@ def test_too_little_gives_no_curve() -> None:
     assert trace_best_of([], 1) is None
     assert trace_best_of(make_stores("right", prompts=9), 1) is None
     assert trace_best_of(make_stores("right", responses=3), 1) is None
-    alike = [Store(np.zeros(8), s.gold[:8], s.chars[:8]) for s in make_stores("right")]
+    alike = [Store(s.prompt, np.zeros(8), s.gold[:8], s.chars[:8]) for s in make_stores("right")]
     assert trace_best_of(alike, 1) is None
-    all_right = [Store(s.proxy, np.ones(30), s.chars) for s in make_stores("blind")]
+    all_right = [Store(s.prompt, s.proxy, np.ones(30), s.chars) for s in make_stores("blind")]
     assert trace_best_of(all_right, 1) is None
+
+
+def test_a_prompt_that_is_asked_several_times_is_drawn_as_one() -> None:
+    once = make_stores("fooled", prompts=12)
+    found, repeated, apart = (
+        trace_best_of(stores, 1)
+        for stores in (
+            once,
+            once * 9,
+            [replace(s, prompt=f"{s.prompt}, {at}") for at, s in enumerate(once * 9)],
+        )
+    )
+    assert found is not None and repeated is not None and apart is not None
+    assert (found["prompts"], repeated["prompts"], apart["prompts"]) == (12, 12, 108)
+    for one, other, wrong in zip(*(f["points"] for f in (found, repeated, apart)), strict=True):
+        assert other["gold"] == pytest.approx(one["gold"])
+        assert other["ci"] == pytest.approx(one["ci"])
+        assert np.diff(wrong["ci"]) <= np.diff(one["ci"])
+    assert np.diff(apart["points"][0]["ci"]) < np.diff(found["points"][0]["ci"]) / 2
+    assert trace_best_of(make_stores("right", prompts=9) * 2, 1) is None
 
 
 def test_the_divergence_of_a_choice() -> None:
