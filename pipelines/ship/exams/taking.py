@@ -69,7 +69,11 @@ def take_exams(exam: Examination, sets: Sequence[ExamSet] = ()) -> dict[str, dic
             ).iter_rows()
         )
         missing = {name: s for name, s in every.items() if keys[name] not in known}
-        results = {name: json.loads(known[keys[name]]) for name in every if name not in missing}
+        results = {
+            name: json.loads(known[keys[name]]) | _head(exam, name, found)
+            for name, found in every.items()
+            if name not in missing
+        }
         if missing:
             made = _examine(exam, missing)
             rows = [_make_row(exam, keys[name], name, missing[name], made[name]) for name in made]
@@ -120,9 +124,8 @@ def _grade(
     unscored = dict(found.unscored)
     if len(items) < len(found.items):
         unscored["a reward is no number"] = len(found.items) - len(items)
-    head = make_heading(exam.sources) if name == HELD_OUT else f"accuracy on {name}"
     result: dict[str, Any] = {
-        "set": name, "place": found.place, "heading": head, "main": exam.main, "n": len(items),
+        **_head(exam, name, found), "main": exam.main, "n": len(items),
         "score": None, "ci": [None, None], "by_category": {}, "rows": {}, "unscored": unscored,
         "gates": found.name not in NEVER_A_GATE and (name != HELD_OUT or is_trusted(exam)),
         "leaked": {"pairs": 0, "prompts": 0, "examples": []},
@@ -149,6 +152,12 @@ def _grade(
     if name != HELD_OUT:
         result["leaked"] = find_leaks(keep_taught(exam.rows), found)
     return result
+
+
+def _head(exam: Examination, name: str, found: ExamSet) -> dict[str, Any]:
+    """What a result says of whose it is: the set as it was asked for, which no score depends on."""
+    heading = make_heading(exam.sources) if name == HELD_OUT else f"accuracy on {name}"
+    return {"set": name, "place": found.place, "heading": heading}
 
 
 def _toss(name: str, items: Sequence[Item]) -> dict[str, Any]:

@@ -148,6 +148,24 @@ def test_the_gate_ends_with_one_and_its_reason(folder: Path) -> None:
     assert done.returncode == 1 and "published: toy@1, toy@2" in done.stderr
 
 
+def test_a_kept_grade_is_shown_by_the_name_and_place_asked_for(folder: Path, lake: Lake) -> None:
+    places = [folder / "here.jsonl", folder / "there.jsonl"]
+    for place in places:
+        papers.write(place, [
+            {"input": f"{p['prompt']} Now.", "output_1": p["chosen"], "output_2": p["rejected"],
+             "label": 1}
+            for p in make_pairs(5, 6)
+        ])  # fmt: skip
+    exam = open_examination(lake, new_run(), "toy@2")
+    here, there = (read_exam_set(str(place)) for place in places)
+    for sets in ([here], [there], [there, here], [here]):
+        results = taking.take_exams(exam, sets)
+        for name, one in zip(taking.name_sets(sets), sets, strict=True):
+            found = results[name]
+            assert (found["set"], found["place"]) == (name, one.place)
+            assert found["heading"] == f"accuracy on {name}"
+
+
 def test_a_set_that_the_version_teaches_passes_no_gate(folder: Path, lake: Lake) -> None:
     rows = keep_taught(make_rows(lake, find_version(lake, "toy@2")))
     papers.write(folder / "taught.jsonl", [
