@@ -14,6 +14,7 @@ import pytest
 from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.run import new_run
 from pipelines.ship import exam as exam_of_models
+from pipelines.ship.exam import ModelGone
 from pipelines.ship.exams import examination, taking
 from pipelines.ship.exams.examination import Examination, TooLittleTaught
 from pipelines.ship.exams.gating import pass_gate
@@ -292,3 +293,32 @@ def test_verified_rollouts_of_held_out_prompts_are_a_store(folder: Path, lake: L
     stores = store_rollouts(found, reward)
     assert all(prompt[0]["content"].startswith("Tell of") for prompt in asked)
     assert len(stores) == len(held) and all(sorted(s.gold) == [0, 1] for s in stores)
+
+
+def test_the_gate_needs_no_model(lake: Lake, tmp_path: Path) -> None:
+    version = find_version(lake, "toy@1")
+
+    def train(model_id: str, folder: Path) -> None:
+        row = {
+            "model_id": model_id, "name": "toy", "version": 1, "base": "minilm",
+            "path": str(folder), "fingerprint": version.fingerprint, "metrics": "{}",
+            "config": json.dumps({"seed": 3, "max_length": 24}),
+        }  # fmt: skip
+        lake.append({"models": [row]}, run=new_run(), stage="test")
+
+    train("901e", tmp_path / "gone")
+    with pytest.raises(ModelGone, match="901e"):
+        sit(lake, new_run(), "toy@1", [], gate=False)
+    for reference in ("toy@1", "901e"):
+        found, text = sit(lake, new_run(), reference, [], gate=True)
+        assert found["gate"]["passed"] and found["model"] is None
+        assert found["examinee"] == "small probe"
+        assert "gone: model 901e was trained into this folder" in found["warnings"][0]
+        assert "the gate needs no model" in text
+    (tmp_path / "config.json").write_text("{}")
+    train("5afe", tmp_path)
+    train("902e", tmp_path / "gone")
+    kept = open_examination(lake, new_run(), "toy@1").model
+    assert kept is not None and kept.model_id == "5afe"
+    named = open_examination(lake, new_run(), "902e").model
+    assert named is not None and named.model_id == "902e"
