@@ -1,4 +1,4 @@
-"""Exam prompts that a version holds: what was trained on examines nothing."""
+"""Exam prompts and responses that a version holds: what was trained on examines nothing."""
 
 from __future__ import annotations
 
@@ -11,20 +11,25 @@ import polars as pl
 from pipelines.clean.contamination import References, find_copies, gather_references
 from pipelines.clean.decontaminate import list_texts
 from pipelines.clean.evaluation_sets import EvaluationSet
+from pipelines.clean.texts import normalise
 from pipelines.ship.exams.items import ExamSet, Item
+from pipelines.ship.exams.lessons import frame_train
 from pipelines.ship.export import SPLIT_OF
 
 
 def find_leaks(rows: pl.DataFrame, found: ExamSet) -> dict[str, Any]:
     """The prompts of an exam that are, word for word, prompts of a version, or messages of them
-    (`pipelines.clean.contamination`, method exact).
+    (`pipelines.clean.contamination`, method exact); and the items of which every response is one
+    that the version prefers or rejects (the same as duplicates are, `pipelines.clean.texts`): a
+    small probe, which sees no prompt, has learned those.
 
     Args:
         rows: of the version (see `pipelines.ship.export.make_rows`), those of its train side.
 
     Returns:
         pairs: how many of the rows repeat one; prompts: how many of the set's are repeated;
-        examples: the keys of the first of these items.
+        examples: the keys of the first of these items; responses: how many items have nothing but
+        responses of the version.
     """
     texts: dict[str, str] = {}
     for item in found.items:
@@ -39,6 +44,7 @@ def find_leaks(rows: pl.DataFrame, found: ExamSet) -> dict[str, Any]:
         "pairs": held["item"].gather(hits["item"]).n_unique() if len(hits) else 0,
         "prompts": len(hit),
         "examples": hit[:5],
+        "responses": _count_learned(rows, found),
     }
 
 
@@ -71,3 +77,17 @@ def keep_taught(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _ask(item: Item) -> str:
     return "\n".join(message["content"] for message in item.prompt)
+
+
+def _count_learned(rows: pl.DataFrame, found: ExamSet) -> int:
+    learned = frame_train(rows)
+    taught = set(_fold([*learned["chosen"], *learned["rejected"]]))
+    texts = [text for item in found.items for text in item.responses]
+    folded = dict(zip(texts, _fold(texts), strict=True))
+    return sum(all(folded[text] in taught for text in item.responses) for item in found.items)
+
+
+def _fold(texts: Sequence[str]) -> list[str]:
+    frame = pl.DataFrame({"text": texts}, schema={"text": pl.String})
+    folded: list[str] = frame.select(normalise(pl.col("text")))["text"].to_list()
+    return folded

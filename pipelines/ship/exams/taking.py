@@ -40,7 +40,7 @@ from pipelines.ship.exams.views import score_views
 from pipelines.ship.train import TrainedModel
 from schemas.ids import make_id
 
-EXAMS_VERSION = 2
+EXAMS_VERSION = 3
 
 
 def take_exams(exam: Examination, sets: Sequence[ExamSet] = ()) -> dict[str, dict[str, Any]]:
@@ -128,7 +128,7 @@ def _grade(
         **_head(exam, name, found), "main": exam.main, "n": len(items),
         "score": None, "ci": [None, None], "by_category": {}, "rows": {}, "unscored": unscored,
         "gates": found.name not in NEVER_A_GATE and (name != HELD_OUT or is_trusted(exam)),
-        "leaked": {"pairs": 0, "prompts": 0, "examples": []},
+        "leaked": {"pairs": 0, "prompts": 0, "examples": [], "responses": 0},
     }  # fmt: skip
     if not items:
         return result

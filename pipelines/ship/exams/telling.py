@@ -47,13 +47,18 @@ def list_warnings(exam: Examination, results: Mapping[str, Result]) -> list[str]
     said = []
     label = f"{exam.version.name}@{exam.version.version}"
     for name, result in results.items():
-        leaked = result["leaked"]
+        leaked, parts, mend = result["leaked"], [], ""
         if leaked["pairs"]:
-            said.append(
-                f"{name}: {leaked['prompts']} of its prompts are in {label}, in {leaked['pairs']} "
-                f"pairs (first: {', '.join(leaked['examples'])}): what was learned examines "
-                f"nothing; `assay decontaminate --against {result['place']}` drops them"
+            parts.append(
+                f"{leaked['prompts']} of its prompts are in {label}, in {leaked['pairs']} pairs "
+                f"(first: {', '.join(leaked['examples'])})"
             )
+            mend = f"; `assay decontaminate --against {result['place']}` drops these prompts"
+        if leaked["responses"]:
+            parts.append(f"all responses of {leaked['responses']} of its items are in {label}")
+        if parts:
+            what = " and ".join(parts)
+            said.append(f"{name}: {what}: what was learned examines nothing{mend}")
         if result["unscored"]:
             counts = ", ".join(f"{n} {why}" for why, n in result["unscored"].items())
             said.append(f"{name}: rows that ask nothing and are not scored: {counts}")

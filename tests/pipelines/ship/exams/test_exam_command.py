@@ -121,6 +121,9 @@ def test_a_version_is_examined_gated_and_reported(folder: Path, lake: Lake) -> N
     assert held == {"train", "test"}
     assert 0 < bar["leaked"]["prompts"] < 14  # those of the train side alone
     assert any("of its prompts are in toy@2" in line for line in found["warnings"])
+    assert 0 < bar["leaked"]["responses"] < 40
+    told = f"all responses of {bar['leaked']['responses']} of its items are in toy@2"
+    assert sum(told in line for line in found["warnings"] if "of its prompts" in line) == 1
     gate = found["gate"]
     assert gate["passed"] and gate["against"] == "toy@1"
     assert gate["sets"]["LLMBar"]["ci"][0] > 0
@@ -136,6 +139,7 @@ def test_a_version_is_examined_gated_and_reported(folder: Path, lake: Lake) -> N
     report = run_here("report", "toy", "--lake", str(folder / "lake"), "--out", folder / "r.html")
     assert report.returncode == 0, report.stderr
     page = (folder / "r.html").read_text()
+    assert "of these items are in this version: what was learned examines nothing" in page
     assert "accuracy on LLMBar" in page and "uncurated pool" in page and "best of n" in page
 
 

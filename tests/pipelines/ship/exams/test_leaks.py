@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from pipelines.ship.exams.items import ExamSet, Item
-from pipelines.ship.exams.leaks import drop_taught, gather_taught, keep_taught
+from pipelines.ship.exams.leaks import drop_taught, find_leaks, gather_taught, keep_taught
 
 
 def ask(*texts: str) -> list[dict[str, str]]:
@@ -49,6 +49,19 @@ def test_items_are_left_out_whose_prompts_a_version_teaches() -> None:
     assert keep(first, second) == ["2", "4", "5"]
     assert keep(first) == ["2", "3", "4", "5"]
     assert keep(first.clear()) == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_items_whose_responses_are_all_taught_are_counted() -> None:
+    rows = teach(ask("One?"), ask("Two?")).with_columns(
+        source=pl.lit("s"),
+        chosen=pl.Series([ask("It", "is", "Right  0"), ask("right 1.")]),
+        rejected=pl.Series([ask("wrong 0"), ask("Wrong 1")]),
+    )
+    found = make_set(ask("Zero?"), ask("One?"), ask("Two?"))  # "right 1." is not "right 1"
+    assert find_leaks(rows, found)["responses"] == 1
+    assert find_leaks(rows.head(1), found) == {
+        "pairs": 1, "prompts": 1, "examples": ["1"], "responses": 1}  # fmt: skip
+    assert find_leaks(rows.tail(1), found)["responses"] == 0
 
 
 def test_what_is_held_out_is_not_taught() -> None:
