@@ -227,16 +227,22 @@ def collect_pairwise(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFra
         .otherwise(pl.len())
         .cast(pl.Int64),
     )
-    of_pool = pl.col("annotator").str.starts_with("import:")
-    pool_voice = pl.col("kind").replace_strict(OF_POOL, default=None, return_dtype=pl.String)
     return pairs.join(per_annotator, on=["response_a", "response_b"]).select(
         "pair_id",
-        voice=pl.coalesce(tell_voice(), pl.when(of_pool).then(pool_voice).otherwise("kind")),
+        voice=name_voice(),
         annotator="annotator",
         model="model",
         p_a="p_a",
         orders="orders",
     )
+
+
+def name_voice() -> pl.Expr:
+    """The kind of an opinion's annotator, and of a pool's own annotators what `OF_POOL` calls them;
+    gold is whose it is (see `annotators.gold.tell_voice`). Reads annotator, kind and gold."""
+    of_pool = pl.col("annotator").str.starts_with("import:")
+    pool_voice = pl.col("kind").replace_strict(OF_POOL, default=None, return_dtype=pl.String)
+    return pl.coalesce(tell_voice(), pl.when(of_pool).then(pool_voice).otherwise("kind"))
 
 
 def measure_entropy(p: pl.Expr) -> pl.Expr:

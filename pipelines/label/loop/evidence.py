@@ -32,7 +32,7 @@ from pipelines.lake.teaching import on_train
 
 Array = NDArray[np.float64]
 MACHINES = ("llm", "judges_of_pool", "reward_model")
-LABEL = "label_of_pool"
+LABELS = ("label_of_pool", OF_POOL)  # who may give the label that a pair came with
 LEAST_HEARD = 20  # gold pairs
 LEAST_OF_CATEGORY = 20  # gold pairs, for a precision of its own
 SEVERAL = "several"
@@ -99,6 +99,12 @@ class Evidence:
                 separator=":",
             )
         ).to_series()
+
+
+def settle_label() -> pl.Expr:
+    """The label that a pair came with, of what its givers said (`p_a`): 1, 0.5 or 0, as most of
+    them have it."""
+    return (1 + (pl.col("p_a") - 0.5).sign().mean().sign()) / 2
 
 
 def find_drawn(lake: Lake | PastLake) -> pl.Series:
@@ -184,7 +190,7 @@ def _read(
     )
     one_order = (pl.col("voice") == "llm") & (pl.col("orders") < 2)
     machines = opinions.filter(pl.col("voice").is_in(MACHINES) & ~one_order)
-    labels = opinions.filter(pl.col("voice").is_in([LABEL, OF_POOL]))
+    labels = opinions.filter(pl.col("voice").is_in(LABELS))
     name = pl.col("annotator").cast(pl.Categorical)
     golden = pl.from_arrow(judgments.filter(tell_voice().is_not_null()).select(OF_GOLD).to_arrow())
     assert isinstance(golden, pl.DataFrame)  # a copy, or it would hold the texts of the whole block
@@ -219,7 +225,7 @@ def _find_gold(
 def _add_label(pairs: pl.DataFrame, labels: pl.DataFrame, sizes: pl.DataFrame) -> pl.DataFrame:
     """With came, giver and length."""
     given = labels.group_by("at").agg(
-        came=(1 + (pl.col("p_a") - 0.5).sign().mean().sign()) / 2,
+        came=settle_label(),
         giver=pl.when(pl.col("annotator").n_unique() == 1)
         .then(pl.col("annotator").first().cast(pl.String))
         .otherwise(pl.lit(SEVERAL)),

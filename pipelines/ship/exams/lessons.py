@@ -8,6 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from annotators.gold import OF_POOL, select_gold
+from annotators.votes import PAIR
+from pipelines.label.loop.evidence import LABELS, settle_label
+from pipelines.label.people.counting import keep_counted
+from pipelines.label.policies import name_voice
 from pipelines.lake.catalogue import Lake
 from pipelines.ship.covering import read_scopes
 from pipelines.ship.exams.best_of import Store
@@ -17,29 +22,31 @@ from pipelines.ship.exams.probing import LEAST_TAUGHT, Lessons, Reward, make_les
 from pipelines.ship.export import SPLIT_OF
 from pipelines.ship.publish import Published, read_pairs
 
-UNCURATED_SQL = """
+SAID_SQL = """
 WITH read AS (
     SELECT *, max(created_at) OVER (PARTITION BY source, file_hash, revision) AS edition
     FROM imports WHERE list_contains(?, source) AND judgment_ids IS NOT NULL
 ), said AS (
     SELECT source, file_hash, revision, row, edition, unnest(judgment_ids) AS judgment_id FROM read
-), labels AS (
-    SELECT source, file_hash, revision, row, edition, prompt_id, response_a, response_b,
-           avg(p_a) AS p_a
-    FROM said JOIN judgments USING (judgment_id)
-    WHERE valid AND p_a IS NOT NULL AND response_b IS NOT NULL AND criterion IS NULL
-    GROUP BY source, file_hash, revision, row, edition, prompt_id, response_a, response_b
-    QUALIFY dense_rank() OVER (
-        PARTITION BY source, response_a, response_b ORDER BY edition DESC, file_hash, revision) = 1
 )
-SELECT concat_ws(':', source, file_hash, row, response_a, response_b) AS key,
-       if(p_a > 0.5, a.content, b.content) AS chosen,
-       if(p_a > 0.5, b.content, a.content) AS rejected
-FROM labels JOIN splits USING (prompt_id)
+SELECT response_a, response_b, annotator, kind, gold, p_a, "order", sample_index, a.content AS a,
+       b.content AS b
+FROM said JOIN judgments USING (judgment_id) JOIN splits USING (prompt_id)
 JOIN responses AS a ON a.response_id = response_a
 JOIN responses AS b ON b.response_id = response_b
-WHERE split IN ('train', 'gold-teach') AND p_a <> 0.5 AND a.content <> b.content
-ORDER BY key
+WHERE kind IN ('import', 'human') AND valid AND p_a IS NOT NULL AND criterion IS NULL
+  AND split IN ('train', 'gold-teach')
+QUALIFY dense_rank() OVER (
+    PARTITION BY annotator, response_a, response_b ORDER BY edition DESC, file_hash, revision) = 1
+ORDER BY response_a, response_b, annotator, file_hash, row, judgment_id
+"""
+
+VOUCHED_SQL = """
+SELECT judgments.* FROM judgments SEMI JOIN pairs USING (response_a, response_b)
+WHERE if(starts_with(annotator, 'import:'),
+         gold AND list_contains(?, split_part(annotator, '/', 1)),
+         gold OR kind = 'human')
+ORDER BY judgment_id
 """
 
 VERIFIED_SQL = """
@@ -76,20 +83,54 @@ def frame_train(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def take_pool(lake: Lake, version: Published, seed: int) -> Lessons | None:
-    """Every row of the pools that a version was made of, with the label that it came with, as the
+    """Every pair of the pools that a version was made of, with the label that it came with, as the
     lake stood then: duplicates, broken answers and all, but for held-out prompts, their duplicates,
     and prompts that never got a split. Of several editions of a pool the newest that speaks of a
-    pair counts. None where nothing was imported."""
+    pair counts. None where no labels were imported."""
     _, recipe = read_scopes(lake, version.name, version.version)
     names = [source["name"] for source in (recipe.get("prompts") or {}).get("imports") or []]
     if not names:
         return None
+    pools = [f"import:{name}" for name in names]
     with lake.look_back(version.snapshot) as past:
         if "judgment_ids" not in past.query("FROM imports LIMIT 0").columns:  # before schema 4
             return None
-        rows = past.query(UNCURATED_SQL, [names])
-    found = make_lessons("uncurated pool", rows, seed)
+        said = past.query(SAID_SQL, [names])
+        pairs = said.select(PAIR).unique()
+        vouched = keep_counted(past.query(VOUCHED_SQL, [pools], pairs=pairs))
+    others = len(select_gold(vouched)) > 0
+    found = make_lessons("uncurated pool", take_labels(said, others), seed)
     return found if len(found) >= LEAST_TAUGHT else None
+
+
+def take_labels(said: pl.DataFrame, others: bool) -> pl.DataFrame:
+    """key, chosen, rejected of what pairs came labelled with, see `pipelines.label.loop.evidence`:
+    neither gold nor what machines said of them. A pair that one annotator has twice is there twice;
+    what several say of it is one row, as most of them have it.
+
+    Args:
+        said: response_a, response_b, annotator, kind, gold, p_a, order, sample_index, a, b (texts).
+        others: whether the gold is somebody else's than the people's of the pools. Where it is
+            theirs, they give the label only of a pair that has no other.
+    """
+    by_people = pl.col("voice") == OF_POOL
+    labels = said.with_columns(voice=name_voice()).filter(pl.col("voice").is_in(LABELS))
+    if not others:
+        labels = labels.filter(~by_people | by_people.all().over(PAIR))
+    who = ("annotator", "order", "sample_index", *PAIR)
+    first = pl.col("came") > 0.5
+    return (
+        labels.with_columns(copy=pl.int_range(pl.len()).over(who))
+        .group_by(*PAIR, "copy")
+        .agg(pl.col("a", "b").first(), came=settle_label())
+        .filter(pl.col("came") != 0.5, pl.col("a") != pl.col("b"))
+        .select(
+            key=pl.concat_str(*PAIR, "copy", separator=":"),
+            chosen=pl.when(first).then("a").otherwise("b"),
+            rejected=pl.when(first).then("b").otherwise("a"),
+        )
+        .sort("key")
+    )
 
 
 def take_some(pool: Lessons | None, size: int) -> Lessons | None:
