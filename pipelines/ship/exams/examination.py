@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -73,8 +73,8 @@ class Examination:
                 )
             return []
         pool = take_pool(self.lake, self.version, self.seed)
-        others = [lessons for lessons in (pool, take_some(pool, len(own))) if lessons]
-        return [Lessons(PROBE, own.chosen, own.rejected), *others]
+        others = [lessons for lessons in (pool, take_some(pool, own)) if lessons]
+        return [replace(own, name=PROBE), *others]
 
     @cached_property
     def rollouts(self) -> pl.DataFrame:
@@ -85,7 +85,7 @@ class Examination:
     def content(self) -> list[Any]:
         """All that a result depends on beside the set."""
         model = self.model.model_id if self.model else None
-        taught = [[one.name, one.content_hash] for one in self.lessons]
+        taught = [[one.name, one.content_hash, one.of] for one in self.lessons]
         scored = make_fingerprint(self.rollouts.iter_rows())
         version = [self.version.name, self.version.version, self.version.fingerprint]
         return [*version, model, taught, scored, self.seed]

@@ -69,22 +69,27 @@ def fit_sigmoids(sizes: Sequence[int], accuracies: Array) -> list[Curve]:
     return [Curve(FLOOR + heights[row, place], *grid[place]) for row, place in enumerate(best)]
 
 
-def forecast(sizes: Sequence[int], won: Array, prompts: Sequence[str], seed: int) -> dict[str, Any]:
+def forecast(
+    sizes: Sequence[int], won: Array, prompts: Sequence[str], labels: int, seed: int
+) -> dict[str, Any]:
     """What the curve says of more labels.
 
     Args:
-        sizes: of the nested subsets, in labels, the last of all of them.
+        sizes: of the nested subsets, in labels, the last of all that a probe learns from.
         won: (orders, sizes, items): how right the model of each subset is on each item.
         prompts: of the items.
+        labels: how many there are; more than the last size where a probe learns from some alone,
+            and then the curve is followed from there.
 
     Returns:
-        points: {n, score, ci} as measured (the interval over prompts and orders); ahead: {n, score,
-        ci} at 2, 4 and 10 times the labels; ceiling: {score, ci}; reason: why there is no forecast
-        (then `ahead` is empty and `ceiling` None), or a warning, or None.
+        labels; points: {n, score, ci} as measured (the interval over prompts and orders); ahead:
+        {n, score, ci} at 2, 4 and 10 times the labels; ceiling: {score, ci}; reason: why there is
+        no forecast (then `ahead` is empty and `ceiling` None), or a warning, or None.
     """
     if len(sizes) < LEAST_SIZES or won.shape[2] < LEAST_SUBSET:
         return _give_up(
-            [], f"too little to fit a curve to: {sizes[-1] if len(sizes) else 0} labels and "
+            [], labels,
+            f"too little to fit a curve to: {sizes[-1] if len(sizes) else 0} labels and "
             f"{won.shape[2]} held-out comparisons (it takes {2 * LEAST_SUBSET} and {LEAST_SUBSET})"
         )  # fmt: skip
     _, rows = np.unique(np.asarray(prompts), return_inverse=True)
@@ -104,11 +109,13 @@ def forecast(sizes: Sequence[int], won: Array, prompts: Sequence[str], seed: int
     risen = quantiles(drawn[:, -1] - drawn[:, 0])
     if mean[-1] <= FLOOR or quantiles(drawn[:, -1])[0] <= FLOOR:
         return _give_up(
-            points, "even with all labels the model is not known to be better than a coin"
+            points,
+            labels,
+            f"even with {sizes[-1]} labels the model is not known to be better than a coin",
         )
     if risen[0] <= 0:
         return _give_up(
-            points, "accuracy does not rise with the number of labels beyond doubt (from "
+            points, labels, "accuracy does not rise with the number of labels beyond doubt (from "
             f"{mean[0]:.1%} at {sizes[0]} to {mean[-1]:.1%} at {sizes[-1]}): more of the same "
             "labels are not known to help"
         )  # fmt: skip
@@ -116,7 +123,7 @@ def forecast(sizes: Sequence[int], won: Array, prompts: Sequence[str], seed: int
     curves = fit_sigmoids(sizes, drawn)
     ahead = []
     for times in AHEAD:
-        n = times * sizes[-1]
+        n = times * labels
         low, high = quantiles(np.asarray([float(c.at(n)) for c in curves]))
         ahead.append({"n": n, "score": float(curve.at(n)), "ci": [low, high]})
     low, high = quantiles(np.asarray([c.ceiling for c in curves]))
@@ -124,6 +131,7 @@ def forecast(sizes: Sequence[int], won: Array, prompts: Sequence[str], seed: int
     if high - low > 0.15 or curve.middle > np.log(sizes[-1]):
         reason = "the curve does not bend yet: where it ends cannot be told from these labels"
     return {
+        "labels": labels,
         "points": points,
         "ahead": ahead,
         "ceiling": {"score": curve.ceiling, "ci": [low, high]},
@@ -131,5 +139,5 @@ def forecast(sizes: Sequence[int], won: Array, prompts: Sequence[str], seed: int
     }
 
 
-def _give_up(points: list[dict[str, Any]], reason: str) -> dict[str, Any]:
-    return {"points": points, "ahead": [], "ceiling": None, "reason": reason}
+def _give_up(points: list[dict[str, Any]], labels: int, reason: str) -> dict[str, Any]:
+    return {"labels": labels, "points": points, "ahead": [], "ceiling": None, "reason": reason}

@@ -133,11 +133,13 @@ def take_labels(said: pl.DataFrame, others: bool) -> pl.DataFrame:
     )
 
 
-def take_some(pool: Lessons | None, size: int) -> Lessons | None:
-    """A random subset of a pool, as large as the version; None where the pool is not larger."""
-    if pool is None or len(pool) <= size:
+def take_some(pool: Lessons | None, own: Lessons) -> Lessons | None:
+    """A random subset of a pool, as many pairs as those that stand for the version; None where the
+    pool has no more pairs than the version."""
+    if pool is None or pool.of <= own.of:
         return None
-    return Lessons("random subset", pool.chosen[:size], pool.rejected[:size])
+    size = len(own)
+    return Lessons("random subset", pool.chosen[:size], pool.rejected[:size], pool.of)
 
 
 def make_items(rows: pl.DataFrame) -> list[Item]:

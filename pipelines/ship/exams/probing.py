@@ -33,11 +33,13 @@ Reward = Callable[[Sequence[Item]], list[Array]]
 @dataclass(frozen=True)
 class Lessons:
     """Pairs to learn from: the texts preferred and those rejected, in an order that a longer list
-    of the same pairs would keep (so that subsets nest)."""
+    of the same pairs would keep (so that subsets nest). `of` is how many there were to take them
+    from: more than they are where `MOST_TAUGHT` bit."""
 
     name: str
     chosen: tuple[str, ...]
     rejected: tuple[str, ...]
+    of: int
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -53,7 +55,7 @@ class Lessons:
 def make_lessons(name: str, rows: pl.DataFrame, seed: int) -> Lessons:
     """The pairs of `draw_lessons`."""
     taken = draw_lessons(rows, seed)
-    return Lessons(name, tuple(taken["chosen"]), tuple(taken["rejected"]))
+    return Lessons(name, tuple(taken["chosen"]), tuple(taken["rejected"]), len(rows))
 
 
 def draw_lessons(rows: pl.DataFrame, seed: int) -> pl.DataFrame:

@@ -48,8 +48,9 @@ def take_exams(exam: Examination, sets: Sequence[ExamSet] = ()) -> dict[str, dic
 
     Returns:
         set -> its result: set, place, n, prompts, heading, main (whose), score, ci, by_category;
-        rows {examinee: {score, ci, pairs}}, the main one first (`pairs` is what a probe learned
-        from); length and calibration (see `slices`); best_of (`best_of.trace_best_of`); styles and
+        rows {examinee: {score, ci, pairs, of}}, the main one first (`pairs` is what a probe learned
+        from, `of` how many there were to learn from);
+        length and calibration (see `slices`); best_of (`best_of.trace_best_of`); styles and
         ties where the set has them, and views (`views.score_views`) where it is in steps; gates
         (whether it may gate a release); unscored {reason: rows}; leaked (`leaks.find_leaks`); of
         the held-out pairs also forecast (`forecast.forecast`).
@@ -136,11 +137,12 @@ def _grade(
         who: [r for r, good in zip(values, finite, strict=True) if good]
         for who, values in taken.items()
     }
-    learned = {lessons.name: len(lessons) for lessons in exam.lessons}
+    learned = {one.name: {"pairs": len(one), "of": one.of} for one in exam.lessons}
+    nothing = {"pairs": None, "of": None}
     for who, values in kept.items():
         whole = estimate(keep_ledger(found.name, items, values).tally(), exam.seed)
-        result["rows"][who] = {**write_interval(whole), "pairs": learned.get(who)}
-    result["rows"][COIN] = _toss(found.name, items)
+        result["rows"][who] = {**write_interval(whole), **learned.get(who, nothing)}
+    result["rows"][COIN] = {**_toss(found.name, items), **nothing}
     own = kept[exam.main]
     compared = list_comparisons(items, own)
     result |= score_set(found.name, items, own, exam.seed)
@@ -164,7 +166,7 @@ def _toss(name: str, items: Sequence[Item]) -> dict[str, Any]:
     """A coin, with the interval of what one coin would score."""
     score = keep_guesses(name, items).tally().score()
     half = 1.96 * np.sqrt(score * (1 - score) / len(items))
-    return {"score": score, "ci": [max(0.0, score - half), min(1.0, score + half)], "pairs": None}
+    return {"score": score, "ci": [max(0.0, score - half), min(1.0, score + half)]}
 
 
 def _forecast(
@@ -184,7 +186,7 @@ def _forecast(
             exam.run.progress("forecast", order * len(sizes) + at + 1, ORDERS * len(sizes))
             weights = learn(apart[places[:size]])
             won[order, at] = win(np.round(held @ weights, 9), 0.0)
-    return forecast(sizes, won, [item.prompt_key for item in items], exam.seed)
+    return forecast(sizes, won, [item.prompt_key for item in items], own.of, exam.seed)
 
 
 def _reward_with(model: TrainedModel) -> Reward:

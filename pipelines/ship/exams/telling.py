@@ -81,7 +81,7 @@ def _render_set(result: Result) -> list[str]:
         return [f"{result['set']}: none whose label can examine a model"]
     lines = [f"{result['heading']} (n = {result['n']}, {result['prompts']} prompts)"]
     for who, row in result["rows"].items():
-        pairs = f"   of {row['pairs']:,} pairs" if row["pairs"] else ""
+        pairs = f"   of {_count_pairs(row)} pairs" if row["pairs"] else ""
         lines.append(f"  {who:<16}{row['score']:>7.1%}   95 % {_span(row['ci'])}{pairs}")
     longest = result["rows"]["longest answer"]["score"]
     if longest < 0.5 and result["set"] == HELD_OUT:
@@ -143,10 +143,18 @@ def _render_forecast(found: Result | None) -> list[str]:
         told = ", ".join(
             f"{row['score']:.1%} ({_span(row['ci'])}) at {row['n']:,}" for row in found["ahead"]
         )
+        most, labels = found["points"][-1]["n"], found["labels"]
+        if labels > most:
+            told += f" (from what {most:,} of {labels:,} labels gave)"
         lines.append(f"more labels of the same kind would give the small probe: {told}")
     if found["reason"]:
         lines.append(f"forecast: {found['reason']}")
     return lines
+
+
+def _count_pairs(row: Result) -> str:
+    """How many pairs a probe learned from, and of how many where it was not all."""
+    return f"{row['pairs']:,} of {row['of']:,}" if row["of"] > row["pairs"] else f"{row['pairs']:,}"
 
 
 def _at(best: Result, n: int) -> Result:

@@ -57,9 +57,12 @@ def _render_worth(found: Row) -> list[str]:
     if exam["needed"]:
         return [f"what a source is worth: unknown; {exam['needed']}"]
     low, high = exam["ci"]
+    taught = f"{exam['taught']:,}"
+    if exam.get("of", 0) > exam["taught"]:
+        taught += f" of {exam['of']:,}"
     lines = [
         f"what a source is worth: accuracy of the small probe ({exam['score']:.1%}, 95 % "
-        f"{low:.1%} to {high:.1%}, of {exam['taught']:,} pairs) less that without it, in points, "
+        f"{low:.1%} to {high:.1%}, of {taught} pairs) less that without it, in points, "
         f"on {exam['n']:,} held-out pairs of {exam['prompts']:,} prompts"
     ]
     known = [row for row in found["sources"] if row["worth"]]

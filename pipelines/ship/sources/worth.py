@@ -20,18 +20,19 @@ def value_sources(exam: Examination) -> dict[str, Any]:
     """The marginal value of each source of a version, on its held-out pairs.
 
     Returns:
-        n, prompts (of the exam), taught (pairs that the probe of everything learned from), score
-        and ci of that probe; sources {source: a row of `annotators.marginal.value_parts`, with
-        `notes`}; needed: None, or what there must be before any of it can be said, and then the
-        rest is empty.
+        n, prompts (of the exam), taught (pairs that the probe of everything learned from), of (how
+        many there were), score and ci of that probe; sources {source: a row of
+        `annotators.marginal.value_parts`, with `notes`}; needed: None, or what there must be before
+        any of it can be said, and then the rest is empty.
     """
     name = f"{exam.version.name}@{exam.version.version}"
     items = exam.held_out.items if is_trusted(exam) else ()
     prompts = {item.prompt_key for item in items}
-    taught = draw_lessons(frame_train(exam.rows), exam.seed)
+    train = frame_train(exam.rows)
+    taught = draw_lessons(train, exam.seed)
     found: dict[str, Any] = {
-        "n": len(items), "prompts": len(prompts), "taught": len(taught), "score": None,
-        "ci": [None, None], "sources": {}, "needed": None,
+        "n": len(items), "prompts": len(prompts), "taught": len(taught), "of": len(train),
+        "score": None, "ci": [None, None], "sources": {}, "needed": None,
     }  # fmt: skip
     if len(items) < LEAST_EXAM or len(prompts) < LEAST_PROMPTS:
         found["needed"] = (

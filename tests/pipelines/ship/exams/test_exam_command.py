@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pipelines.lake.catalogue import Lake, open_lake
 from pipelines.lake.run import new_run
 from pipelines.ship import exam as exam_of_models
 from pipelines.ship.exam import ModelGone
-from pipelines.ship.exams import examination, taking
+from pipelines.ship.exams import examination, probing, taking
 from pipelines.ship.exams.examination import Examination, TooLittleTaught
 from pipelines.ship.exams.gating import pass_gate
 from pipelines.ship.exams.items import Item
@@ -82,7 +83,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i, p in enumerate(pairs)
     ]
     publish(place, turned)
-    publish(place, [*pairs, pairs[0]])
+    publish(place, [*pairs, *pairs[:4]])
     asked = make_pairs(2, 40)
     leaked = [{**pair, "prompt": pairs[i]["prompt"]} for i, pair in enumerate(asked[:14])]
     papers.write(place / "bar.jsonl", [
@@ -223,10 +224,30 @@ def test_what_probes_learn_from(lake: Lake) -> None:
     assert set(pool.chosen) == taught  # held-out ones are not taught; the newest edition counts
     old = take_pool(lake, first, 3)
     assert old is not None and set(old.chosen) & {p["rejected"] for p in prompts.values()}
-    some = take_some(pool, 10)
+    few = replace(own, chosen=own.chosen[:10], rejected=own.rejected[:10], of=10)
+    some = take_some(pool, few)
     assert some is not None and some.chosen == pool.chosen[:10]
-    assert take_some(pool, len(pool)) is None and take_some(None, 5) is None
+    assert take_some(pool, replace(own, of=pool.of)) is None and take_some(None, own) is None
     assert take_version(second, rows.reverse(), 3) == own
+
+
+def test_a_probe_that_learns_from_some_says_of_how_many(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a cap below the version's size the random subset is still there, as large as what
+    stands for the version, and what more labels would give is counted from all labels."""
+    version = find_version(lake, "toy@2")
+    mine = len(take_version(version, make_rows(lake, version), 3))
+    pool = take_pool(lake, version, 3)
+    assert pool is not None and mine < len(pool) <= mine + 4  # what is there twice counts twice
+    monkeypatch.setattr(probing, "MOST_TAUGHT", 33)
+    found, text = sit(lake, new_run(), "toy@2", [], gate=False)
+    rows = found["sets"]["held-out pairs"]["rows"]
+    told = {who: (row["pairs"], row["of"]) for who, row in rows.items()}
+    assert told["small probe"] == (33, mine) and told["coin"] == (None, None)
+    assert told["uncurated pool"] == told["random subset"] == (33, len(pool))
+    assert f"of 33 of {mine} pairs" in text
+    assert found["forecast"]["labels"] == mine
 
 
 def test_a_model_comes_first_and_a_reward_that_is_no_number_is_not_scored(

@@ -19,8 +19,8 @@ def flip(accuracies: np.ndarray, items: int = 2_000, orders: int = 4) -> np.ndar
     return (ease < accuracies[None, :, None]).astype(float)
 
 
-def ask(accuracies: np.ndarray, items: int = 2_000) -> dict:
-    return forecast(SIZES, flip(accuracies, items), [str(i) for i in range(items)], 3)
+def ask(accuracies: np.ndarray, items: int = 2_000, labels: int = SIZES[-1]) -> dict:
+    return forecast(SIZES, flip(accuracies, items), [str(i) for i in range(items)], labels, 3)
 
 
 def test_a_planted_curve_is_found_and_followed() -> None:
@@ -32,6 +32,9 @@ def test_a_planted_curve_is_found_and_followed() -> None:
     assert found["ceiling"]["score"] == pytest.approx(0.85, abs=0.03)
     assert [row["n"] for row in found["points"]] == SIZES
     assert [row["n"] for row in found["ahead"]] == [8_000, 16_000, 40_000]
+    of_more = ask(curve.at(np.asarray(SIZES)), labels=10_000)
+    assert [row["n"] for row in of_more["ahead"]] == [20_000, 40_000, 100_000]
+    assert of_more["ahead"][1]["score"] == found["ahead"][2]["score"]
 
 
 def test_a_curve_that_does_not_bend_yet_says_so() -> None:
@@ -50,11 +53,11 @@ def test_flat_and_blind_have_no_forecast() -> None:
 
 def test_too_little_has_no_curve() -> None:
     assert choose_sizes(0) == choose_sizes(31) == []
-    found = forecast([], np.zeros((5, 0, 40)), ["x"] * 40, 1)
+    found = forecast([], np.zeros((5, 0, 40)), ["x"] * 40, 0, 1)
     assert "0 labels and 40 held-out" in found["reason"] and found["points"] == []
-    few = forecast(SIZES, flip(np.linspace(0.5, 0.9, 7), 5), list("abcde"), 1)
+    few = forecast(SIZES, flip(np.linspace(0.5, 0.9, 7), 5), list("abcde"), 4_000, 1)
     assert "5 held-out" in few["reason"]
-    one = forecast(SIZES, flip(np.linspace(0.55, 0.9, 7), 50), ["same prompt"] * 50, 1)
+    one = forecast(SIZES, flip(np.linspace(0.55, 0.9, 7), 50), ["same prompt"] * 50, 4_000, 1)
     assert len(one["points"]) == 7
 
 
