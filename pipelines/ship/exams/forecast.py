@@ -89,7 +89,7 @@ def forecast(
     if len(sizes) < LEAST_SIZES or won.shape[2] < LEAST_SUBSET:
         return _give_up(
             [], labels,
-            f"too little to fit a curve to: {sizes[-1] if len(sizes) else 0} labels and "
+            f"too little to fit a curve to: {labels} labels and "
             f"{won.shape[2]} held-out comparisons (it takes {2 * LEAST_SUBSET} and {LEAST_SUBSET})"
         )  # fmt: skip
     _, rows = np.unique(np.asarray(prompts), return_inverse=True)

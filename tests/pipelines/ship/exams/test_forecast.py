@@ -53,8 +53,10 @@ def test_flat_and_blind_have_no_forecast() -> None:
 
 def test_too_little_has_no_curve() -> None:
     assert choose_sizes(0) == choose_sizes(31) == []
-    found = forecast([], np.zeros((5, 0, 40)), ["x"] * 40, 0, 1)
-    assert "0 labels and 40 held-out" in found["reason"] and found["points"] == []
+    for labels in (0, 20):
+        found = forecast(choose_sizes(labels), np.zeros((5, 0, 40)), ["x"] * 40, labels, 1)
+        assert f"curve to: {labels} labels and 40 held-out" in found["reason"]
+        assert found["points"] == []
     few = forecast(SIZES, flip(np.linspace(0.5, 0.9, 7), 5), list("abcde"), 4_000, 1)
     assert "5 held-out" in few["reason"]
     one = forecast(SIZES, flip(np.linspace(0.55, 0.9, 7), 50), ["same prompt"] * 50, 4_000, 1)
