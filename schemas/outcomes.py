@@ -209,7 +209,8 @@ class Models(Row):
 
 
 class Exams(Row):
-    """One examination: accuracy with its interval, by category, and the baselines (JSON)."""
+    """One examination: accuracy with its interval, by category, and the baselines (JSON). `cut`
+    is the number of pairs of which the model did not see all."""
 
     exam_id = dy.String(primary_key=True, min_length=1)
     model_id = dy.String(min_length=1)
@@ -218,6 +219,7 @@ class Exams(Row):
     heading = dy.String(min_length=1)
     label_source = dy.String(min_length=1)
     n = dy.Int64(min=0)
+    cut = dy.Int64(min=0, nullable=True)
     score = dy.Float64(nullable=True)
     ci_low = dy.Float64(nullable=True)
     ci_high = dy.Float64(nullable=True)

@@ -13,7 +13,7 @@ import polars as pl
 from schemas import evidence, outcomes
 from schemas.row import Row
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 """Raised whenever a table is added or gets a column. An older lake is given what it lacks when it
 is opened, with null in its rows; a newer one is refused.
 
@@ -25,6 +25,7 @@ is opened, with null in its rows; a newer one is refused.
 6: `weights`.
 7: `grades`.
 8: `readings`, `iterations`.
+9: `exams` has cut.
 """
 
 TABLES: dict[str, type[Row]] = {

@@ -145,7 +145,7 @@ def train_and_score(rows: list[dict[str, Any]], seed: int, exam: pl.DataFrame) -
     first response over the second."""
     import datasets
 
-    from pipelines.ship.exam import score_texts
+    from pipelines.ship.rewards import score_responses
     from pipelines.ship.train_worker import train
 
     with tempfile.TemporaryDirectory() as place:
@@ -156,16 +156,12 @@ def train_and_score(rows: list[dict[str, Any]], seed: int, exam: pl.DataFrame) -
         job = {**SPEC.model_dump(mode="json"), "data": str(data), "out": str(out), "seed": seed,
                "epochs": epochs}  # fmt: skip
         train(job)
-        rewards = [
-            score_texts(
-                out,
-                [[{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-                 for prompt, response in exam.select("prompt", side).iter_rows()],
-                SPEC.max_length,
-            )
-            for side in ("first", "second")
-        ]  # fmt: skip
-    return [float(margin) for margin in rewards[0] - rewards[1]]
+        questions = [
+            ([{"role": "user", "content": prompt}], (first, second))
+            for prompt, first, second in exam.select("prompt", "first", "second").iter_rows()
+        ]
+        rewards, _ = score_responses(out, questions, SPEC.max_length)
+    return [float(first - second) for first, second in rewards]
 
 
 def cut_texts(rows: pl.DataFrame, truth: NDArray[np.bool_]) -> pl.DataFrame:

@@ -31,9 +31,10 @@ from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run, StageSummary, add_summaries
 from pipelines.lake.vectors import embed_missing, read_vectors
 from pipelines.ship.covering import read_scopes
-from pipelines.ship.exam import ModelGone, find_model, score_texts
+from pipelines.ship.exam import ModelGone, find_model
 from pipelines.ship.export import SPLIT_OF
 from pipelines.ship.publish import Published, find_version, read_pairs
+from pipelines.ship.rewards import SCORING_VERSION, score_responses
 from schemas.ids import make_id, make_judgment_id
 from schemas.opinions import RewardModelSpec
 from schemas.recipe import Recipe, TrainSpec
@@ -156,27 +157,26 @@ def _find_model(lake: Lake, version: Published, asked: pl.DataFrame) -> Voice:
                 f"{model.path}: model {model.model_id[:12]} was trained into this folder and is "
                 f"not there any more; train it again with `assay train {label} --out FOLDER`"
             )
-        messages = pairs["messages"].to_list()
-        first, second = (
-            score_texts(
-                model.path,
-                [
-                    [*prompt, {"role": "assistant", "content": text}]
-                    for prompt, text in zip(messages, pairs[side].to_list(), strict=True)
-                ],
-                model.config["max_length"],
-            )
-            for side in ("content_a", "content_b")
-        )
-        return expit(first.astype(np.float64) - second)
+        questions = [
+            (prompt, (first, second))
+            for prompt, first, second in pairs.select(
+                "messages", "content_a", "content_b"
+            ).iter_rows()
+        ]
+        rewards, _ = score_responses(model.path, questions, model.config["max_length"])
+        first, second = np.asarray(rewards).T
+        return expit(first - second)
 
     return Voice(
-        annotator=f"reward_model:{model.model_id[:12]}",
-        specification={"model": model.model_id, "base": model.base, "version": label},
+        annotator=f"reward_model:{model.model_id[:12]}@{SCORING_VERSION}",
+        specification={
+            "model": model.model_id, "base": model.base, "version": label,
+            "scoring": str(SCORING_VERSION),
+        },
         pairs=asked.join(_read_taught(lake, version), on="prompt_id", how="anti"),
         speak=speak,
         at_once=500,
-    )
+    )  # fmt: skip
 
 
 def _find_probe(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run
 from pipelines.ship.export import make_rows
 from pipelines.ship.publish import find_version, list_versions
+from pipelines.ship.rewards import Question, score_responses
 from pipelines.ship.train import TrainedModel, find_models, find_models_of
 from schemas.errors import AssayError
 from schemas.ids import make_id
@@ -33,7 +33,7 @@ LABELLERS = {
     "prototype": "a prototype of people",
 }  # fmt: skip
 RESAMPLES = 2000
-EXAM_VERSION = 2
+EXAM_VERSION = 3
 
 
 class ModelUnknown(AssayError):
@@ -73,12 +73,13 @@ def take_exam(lake: Lake, run: Run, model: TrainedModel) -> dict[str, Any]:
     """Examine a model on the held-out pairs of its version, once.
 
     Returns:
-        heading, label_source, n, score, ci (95 %, bootstrap over prompts, with the seed that the
-        model was trained with), by_category
+        heading, label_source, n, cut, score, ci (95 %, bootstrap over prompts, with the seed that
+        the model was trained with), by_category
         {category: {n, score}} and baselines {"longest answer", "coin": {score, ci_low, ci_high}}.
         `score` is None where there is nothing to examine on. A reward that is equal for both
-        sides counts one half, as does an equal length. Texts are cut at the `max_length` that the
-        model was trained with.
+        sides counts one half, as does an equal length. `cut` is the number of pairs of which
+        something was cut to fit the `max_length` that the model was trained with, see
+        `pipelines.ship.rewards`.
 
     Raises:
         ModelGone: the exam was not taken yet and the model's folder does not hold it.
@@ -150,44 +151,27 @@ def render_exam(result: Mapping[str, Any]) -> str:
         f"    {category:<20}{row['score']:>7.1%}   n = {row['n']}"
         for category, row in result["by_category"].items()
     ]
+    if result["cut"]:
+        lines.append(f"  warning: {tell_cut(result['cut'])}")
     return "\n".join(lines)
 
 
-def score_texts(
-    folder: Path, conversations: Sequence[Sequence[Mapping[str, str]]], max_length: int
-) -> np.ndarray:
-    """The model's rewards for whole conversations, each cut at `max_length` tokens, shape
-    (len(conversations),)."""
-    import torch
-
-    from pipelines.ship.train_worker import load_reward_model
-
-    model, tokenizer = load_reward_model(str(folder))
-    model.eval()
-    limit = min(tokenizer.model_max_length, max_length)
-    rewards: list[float] = []
-    with torch.inference_mode():
-        for start in range(0, len(conversations), 32):
-            texts = [
-                tokenizer.apply_chat_template(list(c), tokenize=False)
-                for c in conversations[start : start + 32]
-            ]
-            batch = tokenizer(
-                texts, return_tensors="pt", padding=True, truncation=True, max_length=limit,
-                add_special_tokens=False,
-            )  # fmt: skip
-            rewards += model(**batch).logits[:, 0].float().tolist()
-    return np.asarray(rewards)
+def tell_cut(count: int) -> str:
+    """What a reader of scores must know where something was cut of `count` items."""
+    return (
+        f"the reward model did not see the whole of {count:,} item{'' if count == 1 else 's'}: "
+        "what is longer than it was trained with is cut, prompts at their head, and responses that "
+        "do not fit by themselves at their end"
+    )
 
 
 def _grade(model: TrainedModel, rows: pl.DataFrame, seed: int) -> dict[str, Any]:
-    sides = [
-        [[*prompt, *side] for prompt, side in zip(rows["prompt"].to_list(), rows[name].to_list(),
-         strict=True)]
-        for name in ("chosen", "rejected")
-    ]  # fmt: skip
-    limit = model.config["max_length"]
-    chosen, rejected = (score_texts(model.path, side, limit) for side in sides)
+    questions: list[Question] = [
+        (prompt, (chosen[-1]["content"], rejected[-1]["content"]))
+        for prompt, chosen, rejected in rows.select("prompt", "chosen", "rejected").iter_rows()
+    ]
+    rewards, cut = score_responses(model.path, questions, model.config["max_length"])
+    chosen, rejected = np.asarray(rewards).T
     lengths = [
         np.asarray([len(messages[0]["content"]) for messages in rows[name].to_list()])
         for name in ("chosen", "rejected")
@@ -205,6 +189,7 @@ def _grade(model: TrainedModel, rows: pl.DataFrame, seed: int) -> dict[str, Any]
         for name in sorted(set(rows["category"]))
     }
     return {
+        "cut": sum(cut),
         "score": score,
         "ci_low": low,
         "ci_high": high,
@@ -250,6 +235,7 @@ def _to_result(row: Mapping[str, Any], model: TrainedModel) -> dict[str, Any]:
         "heading": row["heading"],
         "label_source": row["label_source"],
         "n": row["n"],
+        "cut": row.get("cut") or 0,
         "score": row.get("score"),
         "ci": [row.get("ci_low"), row.get("ci_high")],
         "by_category": json.loads(row["by_category"]),

@@ -45,25 +45,35 @@ def load_reward_model(base: str) -> tuple[Any, Any]:
     """
     import torch
     import transformers
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModelForSequenceClassification
 
     transformers.utils.logging.disable_progress_bar()
-    if base == MINILM:
-        base = str(find_minilm())
-    elif base == EMBEDDED:
-        base = str(ensure_embedded())
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer = load_tokenizer(base)
     model = AutoModelForSequenceClassification.from_pretrained(
-        base, num_labels=1, dtype=torch.float32
+        _find_base(base), num_labels=1, dtype=torch.float32
     )
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return model, tokenizer
+
+
+def load_tokenizer(base: str) -> Any:
+    """The tokenizer alone, with a chat template."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(_find_base(base))
     if tokenizer.eos_token is None:
         tokenizer.eos_token = tokenizer.sep_token
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.chat_template is None:
         tokenizer.chat_template = PLAIN_TEMPLATE
-    model.config.pad_token_id = tokenizer.pad_token_id
-    return model, tokenizer
+    return tokenizer
+
+
+def _find_base(base: str) -> str:
+    if base == MINILM:
+        return str(find_minilm())
+    return str(ensure_embedded()) if base == EMBEDDED else base
 
 
 def choose_sampling(columns: list[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipelines.ship.exam import STAGE, ModelGone, make_heading, score_texts
+from pipelines.ship.exam import STAGE, ModelGone, make_heading
 from pipelines.ship.exams.best_of import trace_best_of
 from pipelines.ship.exams.examination import COIN, LONGEST, MODEL, Examination, is_trusted
 from pipelines.ship.exams.forecast import ORDERS, choose_sizes, forecast
@@ -37,10 +37,11 @@ from pipelines.ship.exams.scoring import (
 )
 from pipelines.ship.exams.slices import list_comparisons, measure_margins, score_lengths
 from pipelines.ship.exams.views import score_views
+from pipelines.ship.rewards import Question, count_cut, score_responses
 from pipelines.ship.train import TrainedModel
 from schemas.ids import make_id
 
-EXAMS_VERSION = 3
+EXAMS_VERSION = 4
 
 
 def take_exams(exam: Examination, sets: Sequence[ExamSet] = ()) -> dict[str, dict[str, Any]]:
@@ -52,7 +53,8 @@ def take_exams(exam: Examination, sets: Sequence[ExamSet] = ()) -> dict[str, dic
         from, `of` how many there were to learn from);
         length and calibration (see `slices`); best_of (`best_of.trace_best_of`); styles and
         ties where the set has them, and views (`views.score_views`) where it is in steps; gates
-        (whether it may gate a release); unscored {reason: rows}; leaked (`leaks.find_leaks`); of
+        (whether it may gate a release); unscored {reason: rows}; cut (items of which the reward
+        model did not see all); leaked (`leaks.find_leaks`); of
         the held-out pairs also forecast (`forecast.forecast`).
         A set of nothing has score None and no rows.
 
@@ -129,6 +131,7 @@ def _grade(
         **_head(exam, name, found), "main": exam.main, "n": len(items),
         "score": None, "ci": [None, None], "by_category": {}, "rows": {}, "unscored": unscored,
         "gates": found.name not in NEVER_A_GATE and (name != HELD_OUT or is_trusted(exam)),
+        "cut": _count_cut(exam.model, items),
         "leaked": {"pairs": 0, "prompts": 0, "examples": [], "responses": 0},
     }  # fmt: skip
     if not items:
@@ -197,17 +200,21 @@ def _reward_with(model: TrainedModel) -> Reward:
                 f"not there any more; train it again with `assay train {model.name}@"
                 f"{model.version} --out FOLDER`"
             )
-        talks = [
-            [*item.prompt, {"role": "assistant", "content": text}]
-            for item in items
-            for text in item.responses
-        ]
-        if not talks:
+        if not items:
             return []
-        values = score_texts(model.path, talks, model.config["max_length"])
-        return np.split(values, np.cumsum([len(item.responses) for item in items])[:-1])
+        return score_responses(model.path, _ask(items), model.config["max_length"])[0]
 
     return reward
+
+
+def _count_cut(model: TrainedModel | None, items: Sequence[Item]) -> int:
+    if model is None or not items:
+        return 0
+    return count_cut(model.path, _ask(items), model.config["max_length"])
+
+
+def _ask(items: Sequence[Item]) -> list[Question]:
+    return [(item.prompt, item.responses) for item in items]
 
 
 def _make_key(exam: Examination, found: ExamSet) -> str:

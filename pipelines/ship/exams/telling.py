@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines.ship.exam import tell_cut
 from pipelines.ship.exams.examination import Examination
 from pipelines.ship.exams.gating import Verdict
 from pipelines.ship.exams.scoring import HELD_OUT
@@ -59,6 +60,8 @@ def list_warnings(exam: Examination, results: Mapping[str, Result]) -> list[str]
         if parts:
             what = " and ".join(parts)
             said.append(f"{name}: {what}: what was learned examines nothing{mend}")
+        if result["cut"]:
+            said.append(f"{name}: {tell_cut(result['cut'])}")
         if result["unscored"]:
             counts = ", ".join(f"{n} {why}" for why, n in result["unscored"].items())
             said.append(f"{name}: rows that ask nothing and are not scored: {counts}")

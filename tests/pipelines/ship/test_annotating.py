@@ -20,6 +20,7 @@ from pipelines.lake.teaching import keep_teaching
 from pipelines.ship import annotating
 from pipelines.ship.exam import ModelGone, ModelUnknown
 from pipelines.ship.publish import Published, VersionMissing, find_version
+from pipelines.ship.rewards import SCORING_VERSION
 from pipelines.steps import Work, is_wanted, open_work, publish_settled, run_step, settle
 from schemas.recipe import Recipe, RecipeError, parse_recipe
 
@@ -95,20 +96,20 @@ def find_prompts(work: Work, split: str) -> set[str]:
 def test_a_model_is_silent_about_what_it_learned_from(
     work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def score_texts(folder: Path, texts: Sequence[Any], max_length: int) -> np.ndarray:
+    def score(folder: Path, questions: Sequence[Any], max_length: int) -> Any:
         assert (folder, max_length) == (tmp_path / "model", 24)
-        assert all([m["role"] for m in text] == ["user", "assistant"] for text in texts)
-        return np.float32(
-            [3.0 if text[-1]["content"].startswith("good") else 1.0 for text in texts]
-        )
+        assert all([m["role"] for m in prompt] == ["user"] for prompt, _ in questions)
+        kind = [np.array([3.0 if text.startswith("good") else 1.0 for text in texts])
+                for _, texts in questions]  # fmt: skip
+        return kind, [False] * len(questions)
 
-    monkeypatch.setattr(annotating, "score_texts", score_texts)
+    monkeypatch.setattr(annotating, "score_responses", score)
     spec = {"version": "small@1"}
     with pytest.raises(ModelUnknown, match="`assay train NAME@V` trains one"):
         ask(work, tmp_path, spec)
     note_model(work, tmp_path / "model")
     summary, rows = ask(work, tmp_path, spec)
-    assert set(rows["annotator"]) == {"reward_model:c0ffeec0ffee"}
+    assert set(rows["annotator"]) == {f"reward_model:c0ffeec0ffee@{SCORING_VERSION}"}
     assert set(rows["prompt_id"]) == find_prompts(work, "test")
     n_taught = len(find_prompts(work, "train"))
     assert n_taught > 20 and len(rows) == 40 - n_taught > 4
@@ -137,7 +138,10 @@ def test_a_reward_without_a_number_is_no_opinion(
     work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     note_model(work, tmp_path / "model")
-    monkeypatch.setattr(annotating, "score_texts", lambda _, texts, __: np.full(len(texts), np.nan))
+    blank = np.full(2, np.nan)
+    monkeypatch.setattr(
+        annotating, "score_responses", lambda _, asked, __: ([blank] * len(asked), [])
+    )
     summary, rows = ask(work, tmp_path, {"version": "small@1"})
     assert summary.extra["invalid"] == len(rows) > 0
     assert not rows["valid"].any() and rows["p_a"].null_count() == len(rows)

@@ -154,7 +154,7 @@ def test_gold_chooses_the_epoch_and_does_not_teach(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pipelines.ship import train_worker
-    from pipelines.ship.exam import score_texts
+    from pipelines.ship.rewards import score_responses
 
     monkeypatch.setattr(train_worker, "LEAST_GOLD", 10)
     # the base likes gold's side a little, and silver teaches it the other one
@@ -167,11 +167,10 @@ def test_gold_chooses_the_epoch_and_does_not_teach(
     assert choice["step"] == choice["accuracy"][0]["step"] < found["steps"]
     assert found["train_pairs"] + choice["left_out"] == 80
     assert 1 <= choice["pairs"] < choice["left_out"], "what shares a prompt with it is left out too"
-    yes, no = (
-        score_texts(tmp_path / "out", [row["prompt"] + row[side] for row in gold], 64)
-        for side in ("chosen", "rejected")
-    )
-    assert (yes > no).all(), "the model of the first epoch is what was saved"
+    sides = [(row["prompt"], [row[side][-1]["content"] for side in ("chosen", "rejected")])
+             for row in gold]  # fmt: skip
+    rewards, _ = score_responses(tmp_path / "out", sides, 64)
+    assert all(yes > no for yes, no in rewards), "the model of the first epoch is what was saved"
     assert not (tmp_path / "out-work").exists()
 
 

@@ -25,7 +25,6 @@ from pipelines.ship.exam import (
     find_model,
     make_heading,
     render_exam,
-    score_texts,
     take_exam,
 )
 from pipelines.ship.export import export_version, make_rows
@@ -182,30 +181,17 @@ def test_an_exam_takes_seed_and_length_from_the_training(
     note_model(lake, "5eed", tmp_path / "m")
     limits = []
 
-    def score_alike(folder: Path, texts: list[object], max_length: int) -> np.ndarray:
+    def score_alike(folder: Path, asked: list[object], max_length: int) -> object:
         limits.append(max_length)
-        return np.zeros(len(texts))
+        return [np.zeros(2) for _ in asked], [True, *[False] * (len(asked) - 1)]
 
-    monkeypatch.setattr(exam, "score_texts", score_alike)
+    monkeypatch.setattr(exam, "score_responses", score_alike)
     model = find_model(lake, "5eed")
     first = take_exam(lake, new_run(), model)
-    assert limits == [24, 24]
-    assert first["score"] == 0.5
-
-
-def test_texts_are_cut_where_the_training_cut_them() -> None:
-    import torch
-
-    from engines.embedder import find_minilm
-
-    def differ(max_length: int) -> float:
-        torch.manual_seed(0)  # the base model has no head of its own: one is drawn
-        rewards = score_texts(find_minilm(), texts, max_length)
-        return abs(float(rewards[0] - rewards[1]))
-
-    texts = [[{"role": "user", "content": "so " * n}] for n in (40, 90)]
-    assert differ(16) < 1e-5
-    assert differ(256) > 1e-4
+    assert limits == [24]
+    assert first["score"] == 0.5 and first["cut"] == 1
+    assert take_exam(lake, new_run(), model) == first
+    assert "the whole of 1 item:" in render_exam(first)
 
 
 def test_a_score_is_headed_by_who_decided_the_labels() -> None:

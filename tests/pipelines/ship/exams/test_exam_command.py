@@ -261,19 +261,22 @@ def test_a_model_comes_first_and_a_reward_that_is_no_number_is_not_scored(
     }  # fmt: skip
     lake.append({"models": [row]}, run=new_run(), stage="test")
 
-    def score(_folder: Path, talks: list[Any], _most: int) -> np.ndarray:
-        kind = [any(word in talk[-1]["content"] for word in GOOD) for talk in talks]
-        values = np.asarray(kind, dtype=float)
-        if len(talks) == 80:  # the outside set
-            values[0] = np.nan
-        return values
+    def score(_folder: Path, asked: list[Any], _most: int) -> Any:
+        kind = [np.array([float(any(word in text for word in GOOD)) for text in texts])
+                for _, texts in asked]  # fmt: skip
+        if len(asked) == 40:  # the outside set
+            kind[0][0] = np.nan
+        return kind, [False] * len(asked)
 
     for module in (taking, exam_of_models):
-        monkeypatch.setattr(module, "score_texts", score)
+        monkeypatch.setattr(module, "score_responses", score)
+    monkeypatch.setattr(taking, "count_cut", lambda _folder, asked, _most: len(asked) // 3)
     found, text = sit(lake, new_run(), "feed", [str(folder / "bar.jsonl")], gate=False)
     assert (found["model"], found["examinee"], found["score"]) == ("feed", "reward model", 1.0)
     assert list(found["sets"]["LLMBar"]["rows"])[:2] == ["reward model", "small probe"]
-    assert found["sets"]["LLMBar"]["n"] == 39
+    assert found["sets"]["LLMBar"]["n"] == 39 and found["sets"]["LLMBar"]["cut"] == 13
+    assert any("LLMBar: the reward model did not see the whole of 13 items" in line
+               for line in found["warnings"])  # fmt: skip
     assert found["sets"]["LLMBar"]["unscored"] == {"a reward is no number": 1}
     assert "small probe" in found["baselines"] and "reward model" in text
     assert open_examination(lake, new_run(), "toy").model is not None
