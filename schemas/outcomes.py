@@ -209,8 +209,9 @@ class Models(Row):
 
 
 class Exams(Row):
-    """One examination: accuracy with its interval, by category, and the baselines (JSON). `cut`
-    is the number of pairs of which the model did not see all."""
+    """One examination: accuracy with its interval, by category, and the baselines (JSON). `n`
+    is the number of pairs scored, `cut` that of them of which the model did not see all, and
+    `unscored` that of pairs whose reward is no number."""
 
     exam_id = dy.String(primary_key=True, min_length=1)
     model_id = dy.String(min_length=1)
@@ -220,6 +221,7 @@ class Exams(Row):
     label_source = dy.String(min_length=1)
     n = dy.Int64(min=0)
     cut = dy.Int64(min=0, nullable=True)
+    unscored = dy.Int64(min=0, nullable=True)
     score = dy.Float64(nullable=True)
     ci_low = dy.Float64(nullable=True)
     ci_high = dy.Float64(nullable=True)

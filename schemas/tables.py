@@ -25,7 +25,7 @@ is opened, with null in its rows; a newer one is refused.
 6: `weights`.
 7: `grades`.
 8: `readings`, `iterations`.
-9: `exams` has cut.
+9: `exams` has cut and unscored.
 """
 
 TABLES: dict[str, type[Row]] = {

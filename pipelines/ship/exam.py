@@ -17,6 +17,8 @@ import polars as pl
 
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run
+from pipelines.ship.exams.intervals import Array, estimate, tally
+from pipelines.ship.exams.items import win
 from pipelines.ship.export import make_rows
 from pipelines.ship.publish import find_version, list_versions
 from pipelines.ship.rewards import Question, score_responses
@@ -32,7 +34,6 @@ LABELLERS = {
     "llm": "its own judge", "consensus": "its own jury", "import": "the imported labels",
     "prototype": "a prototype of people",
 }  # fmt: skip
-RESAMPLES = 2000
 EXAM_VERSION = 3
 
 
@@ -73,9 +74,10 @@ def take_exam(lake: Lake, run: Run, model: TrainedModel) -> dict[str, Any]:
     """Examine a model on the held-out pairs of its version, once.
 
     Returns:
-        heading, label_source, n, cut, score, ci (95 %, bootstrap over prompts, with the seed that
-        the model was trained with), by_category
-        {category: {n, score}} and baselines {"longest answer", "coin": {score, ci_low, ci_high}}.
+        heading, label_source, n, cut, unscored, score, ci (95 %, bootstrap over prompts, with the
+        seed that the model was trained with, see `pipelines.ship.exams.intervals.estimate`),
+        by_category {category: {n, score}} and baselines {"longest answer", "coin": {score, ci_low,
+        ci_high}}. A pair with a reward that is no number is `unscored`, and no part of `n`.
         `score` is None where there is nothing to examine on. A reward that is equal for both
         sides counts one half, as does an equal length. `cut` is the number of pairs of which
         something was cut to fit the `max_length` that the model was trained with, see
@@ -135,8 +137,10 @@ def make_heading(sources: Sequence[str]) -> str:
 
 def render_exam(result: Mapping[str, Any]) -> str:
     """The exam as a table of text."""
+    odd = f"{result['unscored']} pairs are not scored: a reward is no number"
     if not result["n"]:
-        return "exam: no held-out pair whose label can examine a model"
+        why = odd if result["unscored"] else "no held-out pair whose label can examine a model"
+        return f"exam: {why}"
     lines = [
         f"{result['heading']} (n = {result['n']}, labels from {result['label_source']})",
         f"  {'reward model':<16}{result['score']:>7.1%}   95 % {_interval(result['ci'])}",
@@ -151,6 +155,8 @@ def render_exam(result: Mapping[str, Any]) -> str:
         f"    {category:<20}{row['score']:>7.1%}   n = {row['n']}"
         for category, row in result["by_category"].items()
     ]
+    if result["unscored"]:
+        lines.append(f"  warning: {odd}")
     if result["cut"]:
         lines.append(f"  warning: {tell_cut(result['cut'])}")
     return "\n".join(lines)
@@ -171,56 +177,38 @@ def _grade(model: TrainedModel, rows: pl.DataFrame, seed: int) -> dict[str, Any]
         for prompt, chosen, rejected in rows.select("prompt", "chosen", "rejected").iter_rows()
     ]
     rewards, cut = score_responses(model.path, questions, model.config["max_length"])
-    chosen, rejected = np.asarray(rewards).T
-    lengths = [
-        np.asarray([len(messages[0]["content"]) for messages in rows[name].to_list()])
-        for name in ("chosen", "rejected")
-    ]
-    clusters = np.asarray([json.dumps(prompt) for prompt in rows["prompt"].to_list()])
-    wins = _compare(chosen, rejected)
-    score, low, high = bootstrap(wins, clusters, seed)
-    longest, long_low, long_high = bootstrap(_compare(*lengths), clusters, seed)
-    half = 1.96 * np.sqrt(0.25 / len(rows))
+    found = np.asarray(rewards)
+    scored = np.isfinite(found).all(axis=1)
+    counts = {"n": int(scored.sum()), "unscored": int((~scored).sum())}
+    if not scored.any():
+        return counts
+    wins = win(*found[scored].T)
+    kept = [question for question, good in zip(questions, scored, strict=True) if good]
+    longer = win(*np.asarray([[len(text) for text in texts] for _, texts in kept]).T)
+    prompts = [json.dumps(prompt) for prompt, _ in kept]
+    half = 1.96 * np.sqrt(0.25 / len(kept))
+    categories = rows.filter(scored)["category"]
     by_category = {
         str(name): {
-            "n": int((rows["category"] == name).sum()),
-            "score": float(wins[(rows["category"] == name).to_numpy()].mean()),
+            "n": int((categories == name).sum()),
+            "score": float(wins[(categories == name).to_numpy()].mean()),
         }
-        for name in sorted(set(rows["category"]))
+        for name in sorted(set(categories))
     }
+    coin = {"score": 0.5, "ci_low": max(0.0, 0.5 - half), "ci_high": min(1.0, 0.5 + half)}
     return {
-        "cut": sum(cut),
-        "score": score,
-        "ci_low": low,
-        "ci_high": high,
+        **counts,
+        "cut": int(np.asarray(cut)[scored].sum()),
+        **_estimate(prompts, wins, seed),
         "by_category": json.dumps(by_category),
-        "baselines": json.dumps(
-            {
-                "longest answer": {"score": longest, "ci_low": long_low, "ci_high": long_high},
-                "coin": {
-                    "score": 0.5,
-                    "ci_low": max(0.0, 0.5 - half),
-                    "ci_high": min(1.0, 0.5 + half),
-                },
-            }
-        ),
+        "baselines": json.dumps({"longest answer": _estimate(prompts, longer, seed), "coin": coin}),
     }
 
 
-def bootstrap(wins: np.ndarray, clusters: np.ndarray, seed: int) -> tuple[float, float, float]:
-    """Mean of `wins` with its 95 % percentile interval over resampled clusters (prompts), since
-    the pairs of one prompt are not independent."""
-    _, index = np.unique(clusters, return_inverse=True)
-    sums = np.bincount(index, weights=wins)
-    counts = np.bincount(index)
-    draws = np.random.default_rng(seed).integers(0, len(sums), (RESAMPLES, len(sums)))
-    means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(wins.mean()), float(low), float(high)
-
-
-def _compare(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return np.where(left == right, 0.5, (left > right).astype(float))
+def _estimate(prompts: Sequence[str], wins: Array, seed: int) -> dict[str, float]:
+    ones = tally(prompts, ["all"] * len(prompts), wins.tolist(), {"all": 1.0})
+    found = estimate(ones, seed)
+    return {"score": found.value, "ci_low": found.low, "ci_high": found.high}
 
 
 def _interval(ci: Sequence[float]) -> str:
@@ -236,6 +224,7 @@ def _to_result(row: Mapping[str, Any], model: TrainedModel) -> dict[str, Any]:
         "label_source": row["label_source"],
         "n": row["n"],
         "cut": row.get("cut") or 0,
+        "unscored": row.get("unscored") or 0,
         "score": row.get("score"),
         "ci": [row.get("ci_low"), row.get("ci_high")],
         "by_category": json.loads(row["by_category"]),

@@ -64,7 +64,7 @@ def list_warnings(exam: Examination, results: Mapping[str, Result]) -> list[str]
             said.append(f"{name}: {tell_cut(result['cut'])}")
         if result["unscored"]:
             counts = ", ".join(f"{n} {why}" for why, n in result["unscored"].items())
-            said.append(f"{name}: rows that ask nothing and are not scored: {counts}")
+            said.append(f"{name}: rows that are not scored: {counts}")
     return said
 
 

@@ -21,7 +21,6 @@ from pipelines.ship.exam import (
     EXAM,
     ModelGone,
     ModelUnknown,
-    bootstrap,
     find_model,
     make_heading,
     render_exam,
@@ -142,15 +141,6 @@ def test_a_model_is_trained_once_and_examined_beside_its_baselines(
     assert find_model(lake, model.model_id).path == moved.path != model.path
 
 
-def test_the_interval_respects_clusters() -> None:
-    wins = np.asarray([1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
-    one_prompt_each = bootstrap(wins, np.arange(8).astype(str), 0)
-    two_prompts = bootstrap(wins, np.asarray(["a"] * 4 + ["b"] * 4), 0)
-    assert one_prompt_each[0] == two_prompts[0] == 0.5
-    assert two_prompts[2] - two_prompts[1] > one_prompt_each[2] - one_prompt_each[1]
-    assert two_prompts[1:] == (0.0, 1.0)
-
-
 def test_a_model_is_found_by_the_content_of_a_version(lake: Lake, tmp_path: Path) -> None:
     note_model(lake, "c0ffee00", tmp_path / "m")
     found = find_model(lake, "twin@1")
@@ -192,6 +182,28 @@ def test_an_exam_takes_seed_and_length_from_the_training(
     assert first["score"] == 0.5 and first["cut"] == 1
     assert take_exam(lake, new_run(), model) == first
     assert "the whole of 1 item:" in render_exam(first)
+
+
+def test_alike_is_not_certain_and_no_number_is_no_verdict(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All right is an interval below 1 nevertheless; a reward that is no number loses nothing."""
+    note_model(lake, "a11", tmp_path / "m")
+    model = find_model(lake, "a11")
+    held = len(exam.keep_held_out(make_rows(lake, find_version(lake, "tiny")))[0])
+
+    def score(blank: int) -> object:
+        rewards = [np.array([np.nan if at < blank else 1.0, 0.0]) for at in range(held)]
+        return lambda *_: (rewards, [False] * held)
+
+    for blank in (0, 1, held):
+        monkeypatch.setattr(exam, "score_responses", score(blank))
+        monkeypatch.setattr(exam, "EXAM_VERSION", 100 + blank)
+        found = take_exam(lake, new_run(), model)
+        assert (found["n"], found["unscored"]) == (held - blank, blank)
+        assert found["score"] == (1.0 if blank < held else None)
+        assert blank == held or (found["ci"][0] < 0.9 and found["ci"][1] == 1.0)
+        assert (f"{blank} pairs are not scored" in render_exam(found)) == (blank > 0)
 
 
 def test_a_score_is_headed_by_who_decided_the_labels() -> None:
