@@ -20,7 +20,7 @@ import numpy as np
 from scipy.special import expit
 
 from pipelines.ship.exams.intervals import Array, estimate, tally
-from pipelines.ship.exams.items import Item, give_credit
+from pipelines.ship.exams.items import Chain, Item, give_credit
 from pipelines.ship.exams.probing import Reward
 from pipelines.ship.exams.scoring import write_interval
 from pipelines.ship.exams.slices import list_comparisons, score_lengths
@@ -44,7 +44,7 @@ def score_views(
         other way.
     """
     views = {"outcome": (own, [expit(values) for values in own])}
-    process = [_take_least(item, reward) for item in items]
+    process = _take_least(items, reward)
     views["process"] = (process, [expit(values) for values in process])
     if all(chain.judged for item in items for chain in item.chains):
         judged = [np.array([float(np.mean(c.judged)) for c in item.chains]) for item in items]
@@ -60,13 +60,16 @@ def score_views(
     return {"views": found, "any": _average(items, every, seed), "torn": torn}
 
 
-def _take_least(item: Item, reward: Reward) -> Array:
-    parts = [chain.trace() for chain in item.chains]
+def _take_least(items: Sequence[Item], reward: Reward) -> list[Array]:
+    """The least reward of each chain, an array an item. All are asked at once: to ask may load a
+    model."""
     asked = [
         Item(item.key, item.prompt, tuple(texts), (False,) * len(texts), item.category, item.subset)
-        for texts in parts
+        for item in items
+        for texts in map(Chain.trace, item.chains)
     ]
-    return np.array([values.min() for values in reward(asked)])
+    least = np.array([values.min() for values in reward(asked)])
+    return np.split(least, np.cumsum([len(item.chains) for item in items])[:-1])
 
 
 def _score(

@@ -93,6 +93,23 @@ def test_views_differ_where_a_step_is_bad(tmp_path: Path) -> None:
     assert low <= 0.75 <= high
 
 
+def test_all_chains_of_all_items_are_asked_about_at_once(tmp_path: Path) -> None:
+    """However many chains an item has, each gets its own worst step."""
+    right = chain(["good", "good good"], labels=[1, 1])
+    wrong = chain(["fine", "bad", "good"], labels=[1, -1])
+    rows = [asked(str(at), right, *[wrong] * (1 + at % 3)) for at in range(12)]
+    items = read(tmp_path, *rows).items
+    calls = []
+
+    def count(asked_of: Sequence[Item]) -> list[np.ndarray]:
+        calls.append(len(asked_of))
+        return count_good(asked_of)
+
+    found = score_views(items, count_good(items), count, seed=0)
+    assert calls == [sum(len(item.chains) for item in items)]
+    assert found["views"]["process"]["pairs"]["score"] == 1
+
+
 def test_what_is_not_there_is_not_told(tmp_path: Path) -> None:
     good = chain(["good"], labels=[1])
     items = read(tmp_path, asked("1", good, chain(["bad"], labels=[-1], judged=[0.1]))).items
