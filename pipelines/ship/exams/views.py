@@ -4,7 +4,7 @@ Test-Time Scaling" as far as one reward has them.
 | view | what a chain is worth |
 |---|---|
 | outcome | the reward of all of it (what stands after the last step) |
-| process | the least of the rewards of what stands after each step |
+| process | the least of the rewards of what stands after each step, where all are numbers |
 | generative | the mean of the chances that a judge gave it, where the set has them of every chain |
 
 The least of many steps errs downwards more, the more steps there are: so accuracy is given by
@@ -45,7 +45,8 @@ def score_views(
     """
     views = {"outcome": (own, [expit(values) for values in own])}
     process = _take_least(items, reward)
-    views["process"] = (process, [expit(values) for values in process])
+    if all(np.isfinite(values).all() for values in process):
+        views["process"] = (process, [expit(values) for values in process])
     if all(chain.judged for item in items for chain in item.chains):
         judged = [np.array([float(np.mean(c.judged)) for c in item.chains]) for item in items]
         views["generative"] = (judged, judged)

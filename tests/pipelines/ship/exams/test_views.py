@@ -110,6 +110,17 @@ def test_all_chains_of_all_items_are_asked_about_at_once(tmp_path: Path) -> None
     assert found["views"]["process"]["pairs"]["score"] == 1
 
 
+def test_a_step_whose_reward_is_no_number_is_no_worst_step(tmp_path: Path) -> None:
+    right = chain(["good", "good good"], labels=[1, 1])
+    items = read(tmp_path, asked("1", right, chain(["bad"], labels=[-1]))).items
+
+    def blank(asked_of: Sequence[Item]) -> list[np.ndarray]:
+        return [np.where(values == 1, np.nan, values) for values in count_good(asked_of)]
+
+    found = score_views(items, count_good(items), blank, seed=0)
+    assert set(found["views"]) == {"outcome"} and found["views"]["outcome"]["pairs"]["score"] == 1
+
+
 def test_what_is_not_there_is_not_told(tmp_path: Path) -> None:
     good = chain(["good"], labels=[1])
     items = read(tmp_path, asked("1", good, chain(["bad"], labels=[-1], judged=[0.1]))).items
