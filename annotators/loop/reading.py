@@ -10,6 +10,9 @@ label.
 4. Label, judges and probes are read together: `p`, which decides what is kept, and which teaches a
    reward model as soft labels or, where it takes none, as the likelier label with weight |2 p - 1|.
 
+Labels that gold does not speak of have no measured voice, and do not count (`are_measured`): a jury
+could say how often it agrees with them, not how often it errs with them.
+
 Gold decides nothing about a gold pair's own reading but in `p`: `held_out` is what a pair without
 gold would have got, and tells how right the others are (`annotators.loop.precision`).
 """
@@ -26,7 +29,7 @@ from scipy.special import expit
 
 from annotators.loop.jury import check_jury
 from annotators.loop.precision import estimate_precision
-from annotators.loop.stacking import Reading, fit_reading
+from annotators.loop.stacking import LEAST_HEARD, Reading, fit_reading
 from annotators.loop.trust import number_traits, trust_numbered
 from annotators.probe import SPREAD, cross_fit, fold_prompts
 from schemas.ids import make_seeds
@@ -46,7 +49,7 @@ class PoolReading:
             is gold.
         held_out: (pairs) the same without looking at the gold of the pair's prompt.
         trust: (pairs) the chance that the label a pair came with is right, by its traits alone; NaN
-            where it had none.
+            where it had none, and everywhere where the labels do not count.
         p_gold, p_best: (pairs) what the two probes say, uncalibrated, their own prompts left out.
         teacher, reading: what taught the best probe, and what made `p`.
         is_gold, is_sample: (pairs) gold, and the gold that weighed the voices.
@@ -106,6 +109,8 @@ def read_pool(
     votes = np.asarray(said, dtype=np.float64).reshape(len(came), len(judges))
     known = ~np.isnan(truth)
     weighs = known if sample is None else known & sample
+    if not are_measured(came, weighs):
+        came = np.full(len(came), np.nan)
     if len(judges):
         check_jury(votes[weighs], truth[weighs])
     names = np.asarray(prompts, dtype=object)
@@ -141,6 +146,19 @@ def read_pool(
         is_gold=known,
         is_sample=weighs,
     )
+
+
+def are_measured(label: ArrayLike, weighs: Bools) -> bool:
+    """Whether labels were heard on enough of the gold that weighs the voices (`LEAST_HEARD` pairs)
+    for their worth, and whom they err with, to be known. Where gold is of other pairs than the
+    pool's, they were not.
+
+    Args:
+        label: (pairs) as `read_pool` has it; a tie says nothing.
+        weighs: (pairs) the gold that weighs the voices.
+    """
+    came = np.asarray(label, dtype=np.float64)[weighs]
+    return bool((~np.isnan(came) & (came != 0.5)).sum() >= LEAST_HEARD)
 
 
 def draw_prompts(prompts: Sequence[str], step: int, seed: int = 0) -> Bools:

@@ -34,6 +34,7 @@ from schemas.errors import AssayError
 
 Array = NDArray[np.float64]
 LEAST_GOLD = 50
+LEAST_HEARD = 20  # gold pairs that a voice must have spoken on to be measured
 STRENGTHS = (1.0, 4.0, 16.0, 64.0, 256.0)
 STEPS = 30
 

@@ -8,7 +8,8 @@ they are pairs like others.
 Voices are, each by its annotator: the recipe's judges (in both orders, where order matters),
 verdicts and scores that came with a pool from machines, signals and other reward models. A voice is
 heard that spoke on `LEAST_HEARD` gold pairs at least, for who says nothing there cannot be weighed.
-The label is a pool's, or that of its people where the gold is somebody else's.
+The label is a pool's, or that of its people where the gold is somebody else's; it is heard by the
+same rule.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from annotators.gold import OF_POOL, select_gold, settle_gold, tell_voice
-from annotators.loop.stacking import LEAST_GOLD
+from annotators.loop.reading import are_measured
+from annotators.loop.stacking import LEAST_GOLD, LEAST_HEARD
 from annotators.loop.trust import band_lengths
 from annotators.signals.compare import compare_scores
 from annotators.votes import PAIR, call_label
@@ -33,10 +35,13 @@ from pipelines.lake.teaching import on_train
 Array = NDArray[np.float64]
 MACHINES = ("llm", "judges_of_pool", "reward_model")
 LABELS = ("label_of_pool", OF_POOL)  # who may give the label that a pair came with
-LEAST_HEARD = 20  # gold pairs
 LEAST_OF_CATEGORY = 20  # gold pairs, for a precision of its own
 SEVERAL = "several"
 FIRST_GOLD = "first_gold"  # why a review was queued: a pair drawn at random, for want of any gold
+MEND_LABELS = (
+    f"Have people label pairs drawn at random from the pool, {LEAST_HEARD} at least, and import "
+    "that as gold"
+)
 BLOCK = 100_000  # pairs whose judgments are held at once
 OF_GOLD = (
     "prompt_id", *PAIR, "annotator", "kind", "gold", "criterion", "valid", "p_a", "order",
@@ -83,6 +88,12 @@ class Evidence:
     def came(self) -> Array:
         """(pairs), NaN where a pair came with no label."""
         return _to_array(self.pairs["came"])
+
+    @property
+    def are_labels_measured(self) -> bool:
+        """Whether gold says what the labels are worth that pairs came with; else they do not
+        count."""
+        return _are_labels_measured(self.pairs)
 
     def says_same(self, other: Evidence) -> bool:
         """Whether a reading of the other one would be the same."""
@@ -267,6 +278,14 @@ def _notice(
 ) -> list[str]:
     lines = []
     gold = pairs.filter(pl.col("truth").is_not_null())
+    labelled = pairs.filter(pl.col("truth").is_null() & has_label())
+    if len(gold) and len(labelled) and not _are_labels_measured(pairs):
+        heard = gold.select((has_label() & pl.col("sample")).sum()).item()
+        lines.append(
+            f"{len(labelled)} pairs came with labels that were heard on {heard} gold pairs: it "
+            f"takes {LEAST_HEARD} to say what they are worth, so these labels do not count, and "
+            f"how right those kept are is not known. {MEND_LABELS}"
+        )
     if torn:
         lines.append(
             f"gold contradicts itself on {torn} of {len(gold)} pairs: the majority counts, a draw "
@@ -300,6 +319,16 @@ def _notice(
             f"from the other categories; have people label {LEAST_OF_CATEGORY} pairs of each"
         )
     return lines
+
+
+def has_label() -> pl.Expr:
+    """Whether a pair of the evidence came with a label that takes a side."""
+    return pl.col("came").is_not_null() & (pl.col("came") != 0.5)
+
+
+def _are_labels_measured(pairs: pl.DataFrame) -> bool:
+    weighs = pairs.select(pl.col("truth").is_not_null() & pl.col("sample")).to_series()
+    return are_measured(_to_array(pairs["came"]), weighs.to_numpy())
 
 
 def _to_array(values: pl.Series) -> Array:

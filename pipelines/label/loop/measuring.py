@@ -12,6 +12,7 @@ from annotators.gold import select_gold, settle_gold
 from annotators.loop.precision import PrecisionUnknown, estimate_precision
 from annotators.votes import PAIR
 from pipelines.label.loop.auditing import measure_flips
+from pipelines.label.loop.evidence import MEND_LABELS, has_label
 from pipelines.label.loop.outcomes import PoolRead, hold_against
 from pipelines.label.loop.progress import list_iterations, name_loop
 from pipelines.label.loop.recycling import STAGE, make_reading_scope
@@ -34,8 +35,10 @@ def measure_loop(
     iterations: of the first stage, see `pipelines.label.loop.progress.list_iterations`.
     reading: see `pipelines.label.loop.recycling.describe_reading`.
     outcomes: pairs by rule, those of gold among them.
-    precision: by category, of `annotators.loop.precision.estimate_precision`; or `unknown`, why
-        not.
+    precision: by category, of `annotators.loop.precision.estimate_precision`, from gold that came
+        with a label where the kept pairs did, and without where they did not. `unknown` says why
+        there is none; where no gold says what the labels are worth, none is claimed for pairs that
+        came with one.
     exam: the same pairs' likes among exam gold: by category (null is all) n, right, low, high.
     flips: see `pipelines.label.loop.auditing.measure_flips`.
     """
@@ -45,27 +48,41 @@ def measure_loop(
         "iterations": list_iterations(lake, name_loop(recipe)),
         "reading": summary.extra.get("reading") if summary else None,
         "outcomes": dict(outcomes.group_by("rule").len().sort("rule").iter_rows()),
-        "precision": [],
-        "unknown": None,
         "exam": check_exam(read, judgments),
         "flips": measure_flips(lake, pairs),
     }
-    categories = pairs.select("pair_id", "category")
+    found["precision"], found["unknown"] = estimate_kept(read, kept)
+    return found
+
+
+def estimate_kept(read: PoolRead, kept: pl.DataFrame) -> tuple[list[dict[str, Any]], str | None]:
+    """`precision` and `unknown` of `measure_loop`."""
+    pairs, outcomes = read.evidence.pairs, read.outcomes
+    categories = pairs.select("pair_id", "category", labelled=has_label())
     sure = pl.max_horizontal("p_a", 1 - pl.col("p_a")).alias("sure")
     mine = outcomes.join(kept, on="pair_id", how="semi").select("pair_id", sure)
     mine = mine.join(categories, on="pair_id")
     teaching = pairs.filter(pl.col("sample") & pl.col("truth").is_not_null())
     gold = hold_against(outcomes, teaching.select("pair_id", "truth"))
-    gold = gold.join(categories, on="pair_id")
+    unknown = None
+    if not read.evidence.are_labels_measured and mine["labelled"].any():
+        count = int(mine["labelled"].sum())
+        unknown = (
+            f"how right the labels of {count} kept pairs are is not known: they came with labels "
+            f"that gold does not speak of. {MEND_LABELS}"
+        )
+        mine = mine.filter(~pl.col("labelled"))
+        if mine.is_empty():
+            return [], unknown
+    gold = gold.join(categories, on="pair_id").join(mine, on="labelled", how="semi")
     try:
         table = estimate_precision(
             mine["sure"].to_numpy(), mine["category"], gold["sure"].to_numpy(),
             gold["right"].to_numpy(), gold["category"],
         )  # fmt: skip
-        found["precision"] = table.to_dicts()
     except PrecisionUnknown as error:
-        found["unknown"] = str(error)
-    return found
+        return [], "; ".join(filter(None, [unknown, str(error)]))
+    return table.to_dicts(), unknown
 
 
 def check_exam(read: PoolRead, judgments: pl.DataFrame) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from pipelines.lake.run import Run, StageSummary
 from schemas.recipe import Recipe
 
 STAGE = "recycle"
-RULES = 1
+RULES = 2
 READ = "read"
 KEYS = ["pair_id", "prompt_id", "response_a", "response_b"]
 Array = NDArray[np.float64]
@@ -212,7 +212,8 @@ def describe_reading(
         "gold": int(found.is_gold.sum()),
         "sample": int(weighs.sum()),
         "voices": [
-            {"voice": name, "weight": float(reading.weights[k]), "n": int(reading.n[k]),
+            {"voice": name, "weight": float(reading.weights[k] if reading.n[k] else 0.0),
+             "n": int(reading.n[k]),
              "accuracy": None if np.isnan(reading.accuracy[k]) else float(reading.accuracy[k])}
             for k, name in enumerate(names)
         ],

@@ -82,6 +82,34 @@ def test_gold_s_own_word_stands_and_exam_gold_is_never_asked() -> None:
     np.testing.assert_array_equal(again.p, found.p)
 
 
+@pytest.mark.parametrize("jury", [True, False])
+@pytest.mark.parametrize("right", [0.55, 0.95])
+def test_labels_that_gold_does_not_speak_of_do_not_count(right: float, jury: bool) -> None:
+    """Where gold is of other pairs, nothing says whom the labels err with: the same is read
+    whatever they say, and those that agree with it are at least as right as claimed."""
+    spoiled, said = plant(6, "symmetric", 900, 1 - right)
+    pool, known = spoiled.pool, np.arange(900) < 210
+    truth = np.where(known, pool.truth, np.nan)
+    names, votes = (JUDGES, said) if jury else ([], np.zeros((900, 0)))
+
+    def read_labels(label: np.ndarray) -> PoolReading:
+        return read_pool(label, names, votes, pool.apart, pool.prompts.tolist(), truth,
+                         pl.DataFrame({"source": spoiled.source}))  # fmt: skip
+
+    label = np.where(known, np.nan, spoiled.label)
+    found, turned = read_labels(label), read_labels(1 - label)
+    np.testing.assert_array_equal(found.p, turned.p)
+    assert np.isnan(found.trust).all()
+    own = np.where(spoiled.label, found.p, 1 - found.p)
+    kept = ~known & (own >= 0.75)
+    assert kept.sum() > 60
+    assert (spoiled.label == pool.truth)[kept].mean() > own[kept].mean() - 0.03
+    some = np.where(
+        np.arange(900) < 20, spoiled.label, label
+    )  # as many as say what labels are worth
+    assert not np.isnan(read_labels(some).trust[~known]).any()
+
+
 def test_no_jury_no_labels_and_no_gold() -> None:
     spoiled, said = plant(5, "symmetric", 600)
     pool, n = spoiled.pool, 600
