@@ -33,8 +33,9 @@ from collections.abc import Callable
 
 import polars as pl
 
-from annotators.gold import OF_POOL as PEOPLE_OF_POOL
-from annotators.gold import select_gold, tell_voice
+from annotators.gold import GOLD, select_gold, settle_gold, tell_voice
+from annotators.gold import OF_POOL as OF_PEOPLE
+from annotators.votes import PAIR, call_label
 
 Policy = Callable[[pl.DataFrame, pl.DataFrame, float], pl.DataFrame]
 
@@ -42,7 +43,7 @@ TIER = {
     "gold": "gold", "human": "gold", "verifier": "silver", "llm": "silver", "import": "candidate",
 }  # fmt: skip
 OF_POOL = {
-    "human": PEOPLE_OF_POOL, "import": "label_of_pool", "llm": "judges_of_pool",
+    "human": OF_PEOPLE, "import": "label_of_pool", "llm": "judges_of_pool",
     "reward_model": "judges_of_pool", "verifier": "judges_of_pool",
 }  # fmt: skip
 UNSURE = ("llm", "judges_of_pool")  # whose word needs the threshold
@@ -78,26 +79,22 @@ def judge_only(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) -
 
 
 def imported(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) -> pl.DataFrame:
-    """The labels that came with a pool: what is recorded as gold, else the majority of its people,
-    else its single label, else its judges, else the two-order judge, both above the threshold. The
-    answers of our own people stand above all but recorded gold; a tie goes to the review queue."""
-    of_pool = ("people_of_pool", "label_of_pool", "judges_of_pool")
-    return _decide(pairs, judgments, threshold, ("gold", "human", *of_pool, "llm"))
+    """The labels that came with a pool: what `annotators.gold` says, where anything is recorded or
+    released as gold, else the majority of the pool's people, else its single label, else its
+    judges, else the two-order judge, both above the threshold. A tie goes to the review queue."""
+    of_pool = (OF_PEOPLE, "label_of_pool", "judges_of_pool")
+    found = _decide(pairs, judgments, threshold, ("gold", "human", *of_pool, "llm"))
+    voices = select_gold(judgments)
+    return _put_gold(found, pairs, voices.filter(pl.col("voice") != OF_PEOPLE))
 
 
 def gold_loop(pairs: pl.DataFrame, judgments: pl.DataFrame, threshold: float) -> pl.DataFrame:
-    """What is settled before a pool is read by the light of gold: recorded gold and people's word
-    (of a pool's people where nobody else's is there), else a verifier's. The other pairs are as the
-    reading has them (`pipelines.label.loop.outcomes`), and wait until there is one. By itself it is
-    no policy that one would label by, so it stands in no list of them."""
-    voices = select_gold(judgments)["voice"].unique()
-    if PEOPLE_OF_POOL not in voices.to_list():
-        return _decide(pairs, judgments, threshold, ("gold", "human", "verifier"))
-    found = _decide(pairs, judgments, threshold, (PEOPLE_OF_POOL, "verifier"))
-    by_people = pl.col("decided_by") == "import"
-    return found.with_columns(
-        tier=pl.when(by_people).then(pl.lit("gold")).otherwise("tier"),
-        decided_by=pl.when(by_people).then(pl.lit("human")).otherwise("decided_by"),
+    """What is settled before a pool is read by the light of gold: what `annotators.gold` says,
+    which is also what teaches, else a verifier's word. The other pairs are as the reading has them
+    (`pipelines.label.loop.outcomes`), and wait until there is one. By itself it is no policy that
+    one would label by, so it stands in no list of them."""
+    return _put_gold(
+        _decide(pairs, judgments, threshold, ("verifier",)), pairs, select_gold(judgments)
     )
 
 
@@ -178,6 +175,54 @@ def _decide(
         .select(pl.col(name).cast(dtype) for name, dtype in LABEL_SCHEMA.items())
         .sort("pair_id")
     )
+
+
+def _put_gold(labels: pl.DataFrame, pairs: pl.DataFrame, voices: pl.DataFrame) -> pl.DataFrame:
+    """`labels`, but of the pairs that gold speaks of its side as `settle_gold` has it; where
+    gold is a tie, people must decide.
+
+    Args:
+        voices: of `annotators.gold.select_gold`. The probability is their mean, or where that is on
+            the other side, the mean of those on gold's.
+    """
+    settled = settle_gold(voices).select(*PAIR, side=call_label(pl.col("p_a")))
+    mine = call_label(pl.col("p_a")) == pl.col("side")
+    recorded = (pl.col("voice") == GOLD) & ~pl.col("annotator").str.starts_with("people:")
+    said = (
+        voices.join(settled, on=PAIR)
+        .join(pairs.select(*PAIR, "pair_id"), on=PAIR)
+        .group_by("pair_id")
+        .agg(
+            pl.col("side").first(),
+            mean=pl.col("p_a").mean().round(DIGITS),
+            likely=pl.col("p_a").filter(mine).mean().round(DIGITS),
+            share=mine.mean(),
+            recorded=(recorded & mine).any(),
+            who=pl.col("annotator").unique().sort(),
+        )
+    )
+    tie = pl.col("side") == "tie"
+    p = (
+        pl.when(tie)
+        .then(0.5)
+        .when(call_label(pl.col("mean")) == pl.col("side"))
+        .then("mean")
+        .otherwise("likely")
+    )
+    kind = pl.when("recorded").then(pl.lit("gold")).otherwise(pl.lit("human"))
+    changed = said.select(
+        "pair_id",
+        status=pl.when(tie).then(pl.lit("to_review")).otherwise(pl.lit("labelled")),
+        p_a=p,
+        agreement=pl.when(~tie).then("share"),
+        tier=pl.when(~tie).then(pl.lit("gold")),
+        decided_by=pl.when(~tie).then(kind),
+        annotators=pl.when(~tie).then("who"),
+        reason=pl.when(tie).then(pl.lit("tie")),
+        entropy=measure_entropy(p),
+    ).select(pl.col(name).cast(dtype) for name, dtype in LABEL_SCHEMA.items())
+    rest = labels.join(changed, on="pair_id", how="anti")
+    return pl.concat([rest, changed]).sort("pair_id")
 
 
 def collect_verifier(pairs: pl.DataFrame, judgments: pl.DataFrame) -> pl.DataFrame:

@@ -25,8 +25,8 @@ POLICY_TEXT = {
     "else people's word",
     "imported": "the labels that came with the imported pool (what it records as gold, else the "
     "majority of its people, else its label, else its judges), which were not measured here, else "
-    "a judge asked in both orders whose averaged probability reached the threshold; the word of "
-    "people asked here stands above all but recorded gold",
+    "a judge asked in both orders whose averaged probability reached the threshold; what is "
+    "recorded or released as gold stands above all, its majority where it is torn",
     "dawid_skene": "the posterior of Dawid and Skene over people, verifiers and judges together, "
     "where that of one side reached the threshold; what is recorded as gold is known",
     "gold_first": "people's word and recorded gold on the pairs that have it; on the others the "

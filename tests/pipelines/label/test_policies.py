@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.label.policies import LABEL_SCHEMA, POLICIES, verifier_first
+from annotators.gold import select_gold, settle_gold
+from pipelines.label.policies import LABEL_SCHEMA, POLICIES, gold_loop, imported, verifier_first
 from schemas.tables import polars_schema
 
 RESPONSES = ("r1", "r2", "r3")
@@ -294,6 +295,37 @@ def test_a_tie_of_people_is_not_overruled_by_a_lower_voice(policy: str) -> None:
     ]
     (row,) = POLICIES[policy](PAIRS.head(1), make_frame(said), 0.6).to_dicts()
     assert (row["status"], row["reason"], row["p_a"]) == ("to_review", "tie", 0.5)
+
+
+GOLDEN = ("import:gold/e", "import:gold/f", "people:one", "people:two", "bo")
+
+
+@given(st.lists(st.tuples(st.sampled_from(GOLDEN), quarters), min_size=1, max_size=6))
+def test_what_gold_decides_is_what_it_teaches(said: list[tuple[str, float]]) -> None:
+    """Neither the rank of who said it nor a mean across the middle: no version says of a gold pair
+    what gold denies the moment it is published."""
+    rows = make_frame([{**opinion("human", p, None, who), "gold": who != "bo", "prompt_id": "p"}
+                       for who, p in said])  # fmt: skip
+    truth = settle_gold(select_gold(rows))["p_a"].item()
+    for policy in (gold_loop, imported):
+        label = policy(PAIRS.head(1), rows, 0.6).row(0, named=True)
+        if truth == 0.5:
+            assert (label["status"], label["reason"], label["tier"]) == ("to_review", "tie", None)
+        else:
+            assert label["status"] == "labelled" and label["tier"] == "gold"
+            assert (label["p_a"] > 0.5) == (truth == 1) and label["p_a"] != 0.5
+            assert label["agreement"] > 0 and label["annotators"] == sorted(label["annotators"])
+
+
+def test_released_people_and_recorded_gold_are_one_voice() -> None:
+    recorded = {**opinion("human", 1.0, None, "import:gold/e"), "gold": True}
+    people = [{**opinion("human", 0.0, None, f"people:{batch}"), "gold": True} for batch in "bc"]
+    for policy in (gold_loop, imported):
+        torn = policy(PAIRS.head(1), make_frame([recorded, people[0]]), 0.6).row(0, named=True)
+        assert (torn["status"], torn["reason"], torn["p_a"]) == ("to_review", "tie", 0.5)
+        two = policy(PAIRS.head(1), make_frame([recorded, *people]), 0.6).row(0, named=True)
+        assert two["p_a"] < 0.5 and two["decided_by"] == "human"
+        assert two["agreement"] == pytest.approx(2 / 3)
 
 
 def test_an_opinion_for_which_order_means_nothing_counts_alone() -> None:
