@@ -9,11 +9,12 @@ on an item are first merged into one by majority, a draw being a tie.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from annotators.votes import LABELS, check_votes, merge_within
 
@@ -84,6 +85,37 @@ def find_interval(share: Number, n: Number) -> tuple[Number, Number]:
     middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * (share * (1 - share) / n + Z**2 / (4 * n**2)) ** 0.5
     return middle - half, middle + half
+
+
+def count_independent(values: ArrayLike, clusters: Sequence[object]) -> float:
+    """How many independent values would give the mean of these as small an error.
+
+    That is n over the design effect 1 + (m - 1) rho, m the mean size of the cluster that a value is
+    in, rho the correlation of values of one cluster (by the analysis of variance, held within 0 and
+    1). Never above n; the number of clusters where all values are alike, which says nothing of rho.
+
+    (Kish 1965, "Survey Sampling"; Donner and Klar 2000, "Design and Analysis of Cluster
+    Randomization Trials".)
+
+    Args:
+        values: (n) what is averaged: whether labels are right, say.
+        clusters: (n) what values have in common that are not independent: their prompts.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    places = {name: place for place, name in enumerate(dict.fromkeys(clusters))}
+    place = np.fromiter((places[name] for name in clusters), dtype=np.int64, count=len(x))
+    n, count = len(x), len(places)
+    if count in (0, 1, n):
+        return float(count)
+    size = np.bincount(place)
+    mean = np.bincount(place, x) / size
+    between = float((size * (mean - x.mean()) ** 2).sum()) / (count - 1)
+    within = float(((x - mean[place]) ** 2).sum()) / (n - count)
+    if between + within < 1e-12:
+        return float(count)
+    spread = (n - (size**2).sum() / n) / (count - 1)
+    rho = np.clip((between - within) / (between + (spread - 1) * within), 0.0, 1.0)
+    return float(n / (1 + ((size**2).sum() / n - 1) * rho))
 
 
 def find_difference(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from annotators.agreement import Z, find_interval
+from annotators.agreement import Z, count_independent, find_interval
 from annotators.loop.stacking import count_effective, fit_reading, measure_errors
 from schemas.errors import AssayError
 
@@ -83,7 +83,7 @@ def weigh_judges(
         less = np.delete(every, place, axis=1)
         without = _lose(fit_reading(rest, less, target, prompts, seed=seed).held_out, target)
         gain = without - full
-        half = Z * gain.std(ddof=1) / np.sqrt(len(gain))
+        half = Z * gain.std(ddof=1) / np.sqrt(count_independent(gain, prompts))
         heard = ~np.isnan(spoken[:, place])
         accuracy = _mark(spoken[heard, place], target[heard])
         found.append(Worth(judge, float(accuracy.mean()) if heard.any() else float("nan"),
@@ -93,8 +93,9 @@ def weigh_judges(
     pairs = errors[np.triu_indices(len(judges), 1)]
     known = pairs[~np.isnan(pairs)]
     correlation = float(known.mean()) if len(known) else None
-    majority = float(_mark(vote_plainly(spoken), target).mean())
-    low, high = find_interval(majority, float(len(target)))
+    marks = _mark(vote_plainly(spoken), target)
+    majority = float(marks.mean())
+    low, high = find_interval(majority, count_independent(marks, prompts))
     effective = count_effective(errors)
     return JuryReport(tuple(found), correlation, effective, majority, low, high,
                       _explain(found, correlation, effective))  # fmt: skip

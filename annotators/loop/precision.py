@@ -9,18 +9,22 @@ Angelopoulos et al. 2023, 2301.09633):
 p on gold from readings that did not see it. So correlation between voices that the reading missed
 is in the figure, and in its width. A category's correction is drawn to that of all gold, as if it
 had `PSEUDO` more gold pairs with the latter; without gold of its own it has that alone. The
-interval is Wilson's for as many gold pairs as would give the estimate's own variance.
+interval is Wilson's for as many gold pairs as would give the estimate's own variance; gold pairs of
+one prompt count as the fewer, the more they are right or wrong together
+(`annotators.agreement.count_independent`).
 
 Gold must be a random sample of the pool within each category, or weighed to be one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from annotators.agreement import find_interval
+from annotators.agreement import count_independent, find_interval
 from schemas.errors import AssayError
 
 Array = NDArray[np.float64]
@@ -38,6 +42,7 @@ def estimate_precision(
     gold: ArrayLike,
     gold_right: ArrayLike,
     gold_categories: pl.Series,
+    gold_prompts: Sequence[str] | None = None,
 ) -> pl.DataFrame:
     """The share of the kept labels that are right.
 
@@ -48,6 +53,7 @@ def estimate_precision(
             would be kept.
         gold_right: (kept gold) whether it is: 1 or 0, 0.5 for a tie.
         gold_categories: (kept gold).
+        gold_prompts: (kept gold) which prompt a pair belongs to; each its own where it is left out.
 
     Returns:
         category (null, the first row, is all), n (kept pairs), n_gold, claimed (mean p), precision,
@@ -64,11 +70,12 @@ def estimate_precision(
         )
     off = right - seen
     mean = float(off.mean())
-    rows = [_estimate(ALL, p, off, mean, 0.0)]
+    prompts = np.asarray(range(len(off)) if gold_prompts is None else gold_prompts, dtype=object)
+    rows = [_estimate(ALL, p, off, prompts, mean, 0.0)]
     for name in categories.drop_nulls().unique().sort():
         mine = (categories == name).fill_null(False).to_numpy()
         own = (gold_categories == name).fill_null(False).to_numpy()
-        rows.append(_estimate(name, p[mine], off[own], mean, PSEUDO))
+        rows.append(_estimate(name, p[mine], off[own], prompts[own], mean, PSEUDO))
     kinds = {"category": pl.String, "n": pl.Int64, "n_gold": pl.Int64, "claimed": pl.Float64,
              "precision": pl.Float64, "low": pl.Float64, "high": pl.Float64}  # fmt: skip
     return pl.DataFrame(rows, schema=kinds, orient="row")
@@ -85,7 +92,12 @@ def choose_kept(p: ArrayLike, coverage: float) -> NDArray[np.bool_]:
 
 
 def _estimate(
-    name: str | None, p: Array, off: Array, mean: float, pseudo: float
+    name: str | None,
+    p: Array,
+    off: Array,
+    prompts: NDArray[np.object_],
+    mean: float,
+    pseudo: float,
 ) -> tuple[str | None, int, int, float | None, float | None, float | None, float | None]:
     n, known = len(p), len(off)
     if not n:
@@ -95,7 +107,8 @@ def _estimate(
     share = float(np.clip(claimed + correction, 0.0, 1.0))
     # one gold pair more that is wrong and one that is right, so that few are never certain
     unseen = np.concatenate([off, [1 - claimed, -claimed]])
-    variance = max(unseen.var(), 1e-9) / (known + pseudo + 2) + p.var() / n
+    many = count_independent(off, prompts.tolist())
+    variance = max(unseen.var(), 1e-9) / (many + pseudo + 2) + p.var() / n
     held = float(np.clip(share, 1 / (2 * n + 2), 1 - 1 / (2 * n + 2)))
     low, high = find_interval(share, max(held * (1 - held) / variance, 1.0))
     return name, n, known, claimed, share, float(low), float(high)

@@ -330,8 +330,8 @@ def _finish(loop: Loop, rows: list[Row], row: Row) -> None:
     cost = count_cost(loop.lake, loop.view.pairs, row, names, loop.writer)
     ended = row["ended"]
     if row["kind"] == RETRIEVAL and ended is None:
-        n = int(state.found.is_sample.sum())
-        ended = None if is_rising(rows[:-1], found["accuracy"], n) else NOT_RISING
+        rising = is_rising(rows[:-1], found["accuracy"], state.count_gold())
+        ended = None if rising else NOT_RISING
     elif row["kind"] == REJUDGING:
         ended = ended or REJUDGED
     gold = int((~np.isnan(state.evidence.truth)).sum())

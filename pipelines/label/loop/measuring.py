@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from annotators.agreement import find_interval
+from annotators.agreement import count_independent, find_interval
 from annotators.gold import select_gold, settle_gold
 from annotators.loop.precision import PrecisionUnknown, estimate_precision
 from annotators.votes import PAIR
@@ -58,7 +58,7 @@ def measure_loop(
 def estimate_kept(read: PoolRead, kept: pl.DataFrame) -> tuple[list[dict[str, Any]], str | None]:
     """`precision` and `unknown` of `measure_loop`."""
     pairs, outcomes = read.evidence.pairs, read.outcomes
-    categories = pairs.select("pair_id", "category", labelled=has_label())
+    categories = pairs.select("pair_id", "category", "cluster_id", labelled=has_label())
     sure = pl.max_horizontal("p_a", 1 - pl.col("p_a")).alias("sure")
     mine = outcomes.join(kept, on="pair_id", how="semi").select("pair_id", sure)
     mine = mine.join(categories, on="pair_id")
@@ -78,7 +78,7 @@ def estimate_kept(read: PoolRead, kept: pl.DataFrame) -> tuple[list[dict[str, An
     try:
         table = estimate_precision(
             mine["sure"].to_numpy(), mine["category"], gold["sure"].to_numpy(),
-            gold["right"].to_numpy(), gold["category"],
+            gold["right"].to_numpy(), gold["category"], gold["cluster_id"].to_list(),
         )  # fmt: skip
     except PrecisionUnknown as error:
         return [], "; ".join(filter(None, [unknown, str(error)]))
@@ -89,16 +89,17 @@ def check_exam(read: PoolRead, judgments: pl.DataFrame) -> list[dict[str, Any]]:
     """category (null, the first row, is all), n, right, low, high: how right the label is that the
     reading would give the exam gold that it would keep. No row without such gold."""
     held = read.evidence.pairs.filter(on_test())
+    named = ("pair_id", "category", "cluster_id")
     voices = select_gold(judgments).join(held.select(PAIR), on=PAIR, how="semi")
-    gold = settle_gold(voices).join(held.select(*PAIR, "pair_id", "category"), on=PAIR)
+    gold = settle_gold(voices).join(held.select(*PAIR, *named), on=PAIR)
     right = hold_against(read.outcomes, gold.select("pair_id", truth="p_a"))
-    right = right.join(gold.select("pair_id", "category"), on="pair_id")
+    right = right.join(gold.select(named), on="pair_id")
     if right.is_empty():
         return []
     rows = []
     for name in (None, *right["category"].unique().sort()):
         own = right if name is None else right.filter(pl.col("category") == name)
         share = float(own.select(pl.col("right").mean()).item())
-        low, high = find_interval(share, float(len(own)))
+        low, high = find_interval(share, count_independent(own["right"], own["cluster_id"]))
         rows.append({"category": name, "n": len(own), "right": share, "low": low, "high": high})
     return rows

@@ -71,22 +71,28 @@ class State:
     @property
     def p_best(self) -> Array:
         """(pairs read)"""
-        weighs = self.found.is_sample
         readers = self.found.p_best, self.found.p_gold
-        right = [measure_reader(p[weighs], self.truth[weighs])["accuracy"] for p in readers]
+        right = [self._measure(p)["accuracy"] for p in readers]
         return readers[int(np.argmax(right))]
 
     def measure(self) -> dict[str, Any]:
         """The columns of `iterations` that say how right the readers are on gold."""
-        weighs = self.found.is_sample
-        best = measure_reader(self.p_best[weighs], self.truth[weighs])
-        together = measure_reader(self.found.held_out[weighs], self.truth[weighs])
+        best, together = self._measure(self.p_best), self._measure(self.found.held_out)
         return {
             "accuracy": best["accuracy"],
             "accuracy_low": best["low"],
             "accuracy_high": best["high"],
             "accuracy_read": together["accuracy"],
         }
+
+    def count_gold(self) -> int:
+        """How many gold pairs of different prompts would say as much of the best probe as these."""
+        return int(self._measure(self.p_best)["independent"])
+
+    def _measure(self, p: Array) -> dict[str, float | int]:
+        weighs = self.found.is_sample
+        prompts = self.pairs["cluster_id"].filter(pl.Series(weighs)).to_list()
+        return measure_reader(p[weighs], self.truth[weighs], prompts)
 
 
 def choose_gold(evidence: Evidence, seed: int) -> list[str]:

@@ -7,6 +7,7 @@ itself: the policy `gold_loop` is a view of it (`pipelines.label.loop.outcomes`)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from annotators.agreement import find_interval
+from annotators.agreement import count_independent, find_interval
 from annotators.loop.jury import weigh_judges
 from annotators.loop.reading import PoolReading, read_pool
 from annotators.loop.sorting import ALL_WARNING, sort_pairs
@@ -184,11 +185,11 @@ def describe_reading(
     correlation of errors, how many judges they are worth, or null); notices."""
     truth = evidence.truth[at]
     weighs = found.is_sample
+    clusters = evidence.pairs[at]["cluster_id"].filter(pl.Series(weighs)).to_list()
     readers = {"gold model": found.p_gold, "best model": found.p_best, "together": found.held_out}
     jury = None
     if evidence.judges:
         rest = np.column_stack([np.where(weighs, found.p_gold, 0.5)[weighs]])
-        clusters = evidence.pairs[at]["cluster_id"].filter(pl.Series(weighs)).to_list()
         report = weigh_judges(
             evidence.judges, evidence.said[at][weighs], truth[weighs], clusters, others=rest,
             seed=seed,
@@ -218,16 +219,18 @@ def describe_reading(
             for k, name in enumerate(names)
         ],
         "readers": {
-            name: measure_reader(p[weighs], truth[weighs]) for name, p in readers.items()
+            name: measure_reader(p[weighs], truth[weighs], clusters) for name, p in readers.items()
         },
         "jury": jury,
         "notices": list(evidence.notices),
     }  # fmt: skip
 
 
-def measure_reader(p: Array, truth: Array) -> dict[str, float | int]:
-    """n, accuracy, low, high of a reader on gold; a tie, its own or gold's, is half right."""
+def measure_reader(p: Array, truth: Array, prompts: Sequence[str]) -> dict[str, float | int]:
+    """n, accuracy, low, high of a reader on gold; a tie, its own or gold's, is half right. And
+    `independent`: how many gold pairs of different prompts would say as much."""
     right = (1 + np.sign(p - 0.5) * np.sign(truth - 0.5)) / 2
-    share = float(right.mean())
-    low, high = find_interval(share, float(len(right)))
-    return {"n": len(right), "accuracy": share, "low": float(low), "high": float(high)}
+    share, many = float(right.mean()), count_independent(right, prompts)
+    low, high = find_interval(share, many)
+    return {"n": len(right), "independent": many, "accuracy": share, "low": float(low),
+            "high": float(high)}  # fmt: skip

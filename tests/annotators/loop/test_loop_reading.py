@@ -147,6 +147,21 @@ def test_precision_is_corrected_by_gold_and_few_are_never_certain() -> None:
         estimate_precision(kept, none, [], [], none.head(0))
 
 
+def test_precision_covers_where_gold_pairs_share_prompts() -> None:
+    """Forty prompts of six gold pairs that are right or wrong together (.3)."""
+    generator, none = np.random.default_rng(0), pl.Series([None] * 2_000, dtype=pl.String)
+    prompts = [f"p{place}" for place in np.repeat(np.arange(40), 6)]
+    kept, hits, plain = np.full(2_000, 0.8), 0, 0
+    for _ in range(150):
+        share = np.repeat(generator.beta(0.8 * 7 / 3, 0.2 * 7 / 3, 40), 6)
+        known = np.full(240, 0.8), (generator.random(240) < share).astype(float), none.head(240)
+        row = estimate_precision(kept, none, *known, prompts).row(0, named=True)
+        hits += row["low"] < 0.8 < row["high"]
+        row = estimate_precision(kept, none, *known).row(0, named=True)
+        plain += row["low"] < 0.8 < row["high"]
+    assert hits > 0.91 * 150 and plain < 0.88 * 150
+
+
 @pytest.mark.parametrize("coverage", [0.0, 0.5, 0.7, 1.0])
 def test_the_surest_are_kept(coverage: float) -> None:
     p = np.random.default_rng(0).random(33)

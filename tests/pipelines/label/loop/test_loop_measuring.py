@@ -16,11 +16,12 @@ from schemas.looping import LoopSpec
 PAIRS, GOLD = 200, 120
 
 
-def gather(came: np.ndarray, right: float = 0.55) -> Evidence:
-    """Evidence of 200 pairs, the first 120 of them gold: those of `came` came with a label."""
+def gather(came: np.ndarray, right: float = 0.55, err: int = 1, prompt: int = 1) -> Evidence:
+    """Evidence of 200 pairs, the first 120 of them gold: those of `came` came with a label. So many
+    pairs `err` together, and are near-duplicates of one `prompt`."""
     generator = np.random.default_rng(0)
     truth = generator.random(PAIRS) < 0.5
-    label = truth ^ (generator.random(PAIRS) > right)
+    label = truth ^ (generator.random(PAIRS) > right)[np.arange(PAIRS) // err]
     rows: list[dict[str, Any]] = []
     for at in range(PAIRS):
         rows += [say(at, "import:pool/crowd", "import", label[at])] * bool(came[at])
@@ -29,7 +30,8 @@ def gather(came: np.ndarray, right: float = 0.55) -> Evidence:
     told = pl.DataFrame(rows, schema_overrides={**absent, "score": pl.Float64})
     pairs = pl.DataFrame([{**key(at), "pair_id": f"{at:03}", "basis": "import"}
                           for at in range(PAIRS)])  # fmt: skip
-    prompts = pairs.select("prompt_id", cluster_id="prompt_id", category=pl.lit("chat"),
+    clusters = [f"c{at // prompt}" for at in range(PAIRS)]
+    prompts = pairs.select("prompt_id", cluster_id=pl.Series(clusters), category=pl.lit("chat"),
                            source=pl.lit("pool"), split=pl.lit("train"))  # fmt: skip
     sizes = pl.DataFrame({"response_id": [f"{side}{at:03}" for side in "xy" for at in range(PAIRS)],
                           "size": 9})  # fmt: skip
@@ -79,6 +81,12 @@ def test_no_precision_is_claimed_of_labels_that_gold_does_not_speak_of(heard: in
     table, unknown = estimate(some)
     assert table[0]["n"] == 20 and table[0]["n_gold"] == GOLD - heard  # of those without a label
     assert unknown is not None and "of 60 kept pairs" in unknown
+
+
+def test_gold_pairs_of_one_prompt_say_less() -> None:
+    (one, _), (six, _) = (estimate(gather(np.ones(PAIRS), 0.8, 6, size)) for size in (1, 6))
+    assert one[0]["precision"] == six[0]["precision"]
+    assert six[0]["high"] - six[0]["low"] > 1.6 * (one[0]["high"] - one[0]["low"])
 
 
 def test_gold_speaks_of_labels_by_those_it_heard() -> None:
