@@ -101,6 +101,49 @@ def weigh_judges(
                       _explain(found, correlation, effective))  # fmt: skip
 
 
+def warn_of_jury(judges: Sequence[str], said: ArrayLike, truth: ArrayLike) -> str | None:
+    """What to tell people of judges that gold shows to be no better than a coin: all of them, how
+    often each is right, and which to look at. None where each is better, and so is their majority.
+
+    Recorded opinions cost nothing, and what errs more often than not weighs nought
+    (`annotators.loop.stacking`), so this is no reason to stop.
+
+    Args:
+        judges: a name a column of `said`; `import:POOL/NAME` of those that were imported.
+        said: (gold, judges) NaN where nothing. truth: (gold).
+    """
+    spoken, target = np.asarray(said, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    heard = ~np.isnan(spoken)
+    counts = heard.sum(axis=0)
+    shares = [
+        float(_mark(column[known], target[known]).mean()) if known.any() else float("nan")
+        for column, known in zip(spoken.T, heard.T, strict=True)
+    ]
+    poor = [judge for judge, share in zip(judges, shares, strict=True) if share <= 0.5]
+    asked = heard.any(axis=1)
+    together = (
+        float(_mark(vote_plainly(spoken[asked]), target[asked]).mean()) if any(asked) else 1.0
+    )
+    if not poor and together > 0.5:
+        return None
+    each = ", ".join(f"{judge} {share:.1%} of {n} pairs"
+                     for judge, share, n in zip(judges, shares, counts, strict=True))  # fmt: skip
+    told = f"on gold the majority of the judges is right {together:.1%} of the time ({each})"
+    if not poor:
+        return f"{told}: no better than a coin, so that each judge weighs little"
+    imports = {judge.removeprefix("import:").split("/")[0] for judge in poor
+               if judge.startswith("import:")}  # fmt: skip
+    mends = ["look whether A and B are swapped there"]
+    if imports:
+        mends.append(f"leave out what was imported of them ({', '.join(sorted(imports))})")
+    if any(not judge.startswith("import:") for judge in poor):
+        mends.append("take another judge")
+    return (
+        f"{told}. {', '.join(poor)}: no better than a coin, and of little or no weight. "
+        f"{mends[0][0].upper()}{mends[0][1:]}; else {' or '.join(mends[1:])}"
+    )
+
+
 def check_jury(said: ArrayLike, truth: ArrayLike, least: int = 30) -> None:
     """Stop before money is spent on a jury that gold shows to be no better than a coin.
 

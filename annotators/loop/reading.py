@@ -27,7 +27,6 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from annotators.loop.jury import check_jury
 from annotators.loop.precision import estimate_precision
 from annotators.loop.stacking import LEAST_HEARD, Reading, fit_reading
 from annotators.loop.trust import number_traits, trust_numbered
@@ -103,7 +102,6 @@ def read_pool(
 
     Raises:
         TooLittleGold: see `fit_reading`. NothingToLearn: see `annotators.probe.train_probe`.
-        JuryNoBetterThanChance: see `check_jury`.
     """
     came, truth = np.asarray(label, dtype=np.float64), np.asarray(gold, dtype=np.float64)
     votes = np.asarray(said, dtype=np.float64).reshape(len(came), len(judges))
@@ -111,8 +109,6 @@ def read_pool(
     weighs = known if sample is None else known & sample
     if not are_measured(came, weighs):
         came = np.full(len(came), np.nan)
-    if len(judges):
-        check_jury(votes[weighs], truth[weighs])
     names = np.asarray(prompts, dtype=object)
     filled = np.where(known, truth, 0.5)
     told = _tell_labels(came, votes, truth, weighs, names, traits, seed)

@@ -19,7 +19,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from annotators.loop.jury import JuryNoBetterThanChance
 from annotators.loop.reading import LABEL, PoolReading, read_pool
 from annotators.marginal import bootstrap_means, draw_clusters, tell_right
 
@@ -32,7 +31,7 @@ LEAST_KEPT = 5.0  # gold pairs that a precision is estimated from
 COLUMNS = {
     "voice": pl.String, "what": pl.String, "n": pl.Int64, "accuracy": pl.Float64,
     "value": pl.Float64, "value_low": pl.Float64, "value_high": pl.Float64,
-    "kept": pl.Float64, "kept_low": pl.Float64, "kept_high": pl.Float64, "reason": pl.String,
+    "kept": pl.Float64, "kept_low": pl.Float64, "kept_high": pl.Float64,
 }  # fmt: skip
 
 
@@ -69,7 +68,7 @@ class Silenced:
         voices: a row a voice, the most valuable first: voice, what (label, giver or judge), n
             (pairs it speaks on), accuracy (of the reading without it), value (in shares of held-out
             gold) and kept (in shares of the pool, at equal precision), both with `_low` and `_high`
-            (95 %); null with a `reason` where the pool cannot be read without it.
+            (95 %).
         held: gold pairs that it is measured on. `exam`: of them those of the exam.
         accuracy: of the whole reading on them. precision, kept: of what it keeps at the threshold,
             estimated, and how much of the pool that is; None where no gold would be kept.
@@ -90,8 +89,8 @@ def silence_voices(pool: Pool, threshold: float) -> Silenced:
         threshold: how sure a label must be to be kept.
 
     Raises:
-        annotators.loop.stacking.TooLittleGold, annotators.probe.NothingToLearn,
-        annotators.loop.jury.JuryNoBetterThanChance: the whole pool cannot be read.
+        annotators.loop.stacking.TooLittleGold, annotators.probe.NothingToLearn: the pool cannot be
+        read.
     """
     every = range(len(pool.judges))
     whole = pool.read(pool.label, every)
@@ -113,17 +112,13 @@ def silence_voices(pool: Pool, threshold: float) -> Silenced:
     for voice, what, label, heard in _leave_out(pool):
         rows.append({"voice": voice, "what": what, "n": _count(pool, label, heard)})
         row = rows[-1]
-        try:
-            less = pool.read(label, heard)
-        except JuryNoBetterThanChance:
-            row["reason"] = "without it the other judges are no better than a coin on gold"
-            continue
+        less = pool.read(label, heard)
         gains.append(right - tell_right(less.held_out[held], truth))
         row["accuracy"] = float((right - gains[-1]).mean())
         share = _Trace(less.held_out[open_], less.held_out[held], truth, times).find_share(target)
         row |= _span("kept", most - share) if np.isfinite(target[0]) else {}
     found = bootstrap_means(np.array(gains).reshape(-1, len(truth)), clusters, pool.seed)
-    for row, *ends in zip((r for r in rows if "reason" not in r), *found, strict=True):
+    for row, *ends in zip(rows, *found, strict=True):
         row |= dict(zip(("value", "value_low", "value_high"), ends, strict=True))
     frame = pl.DataFrame(rows, schema=COLUMNS)
     return Silenced(

@@ -13,7 +13,8 @@ and the w are fitted on the gold that teaches, by logistic regression with a nor
 rho the measured correlation of the errors of voices k and j (phi, against gold). A voice that errs
 like nobody else counts in full; three judges of one mind count as one. With much gold the fit
 forgets the prior, with little it stays there. How strong the prior is is chosen by held-out loss.
-There is no intercept: which response is called first is chance.
+There is no intercept: which response is called first is chance. A voice that errs more often than
+not weighs nought, and never speaks for the contrary of what it says.
 
 What stands against it: independence (all w = 1) and Dawid-Skene (`annotators.consensus`), both of
 which are too sure of judges that err together.
@@ -121,14 +122,16 @@ def fit_reading(
     for fold in np.unique(folds):
         out = folds == fold
         maps = _calibrate(spoken[~out], target[~out])
-        told, rest = _tell(spoken, maps), discount(measure_errors(spoken[~out], target[~out]))
+        told = _tell(spoken, maps)
+        rest = _discount(measure_errors(spoken[~out], target[~out]), maps)
         plain[out] = told[out].sum(axis=1)
         for at, strength in enumerate(STRENGTHS):
             held[at, out] = told[out] @ _fit(told[~out], target[~out], rest, strength)
     losses = np.array([_lose(row, target) for row in held])
     best = int(losses.argmin())
     errors = measure_errors(spoken, target)
-    maps, prior = _calibrate(spoken, target), discount(errors)
+    maps = _calibrate(spoken, target)
+    prior = _discount(errors, maps)
     right = (1 + np.sign(spoken - 0.5) * np.sign(target - 0.5)[:, None]) / 2
     heard = ~np.isnan(spoken)
     return Reading(
@@ -202,8 +205,16 @@ def _calibrate(said: Array, truth: Array) -> tuple[Platt, ...]:
     maps = []
     for column in said.T:
         heard = ~np.isnan(column)
-        maps.append(fit_platt(*mirror_pairs(column[heard], truth[heard])))
+        found = fit_platt(*mirror_pairs(column[heard], truth[heard]))
+        maps.append(found if found.slope > 0 else Platt(0.0, 0.0, found.n))
     return tuple(maps)
+
+
+def _discount(errors: Array, maps: Sequence[Platt]) -> Array:
+    """w0 where voices that weigh nought take nothing from the others."""
+    silent = np.array([each.slope == 0 for each in maps], dtype=bool)
+    shared = np.where(silent[:, None] | silent, np.nan, errors)
+    return np.where(silent, 0.0, discount(shared))
 
 
 def _tell(said: ArrayLike, maps: Sequence[Platt]) -> Array:

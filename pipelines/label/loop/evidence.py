@@ -22,6 +22,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from annotators.gold import OF_POOL, select_gold, settle_gold, tell_voice
+from annotators.loop.jury import warn_of_jury
 from annotators.loop.reading import are_measured
 from annotators.loop.stacking import LEAST_GOLD, LEAST_HEARD
 from annotators.loop.trust import band_lengths
@@ -297,6 +298,10 @@ def _notice(
             f"{', '.join(unheard)}: not heard, for want of {LEAST_HEARD} gold pairs to be measured "
             "on"
         )
+    weighs = _find_weighing(pairs)
+    poor = warn_of_jury(names, said[weighs], _to_array(pairs["truth"])[weighs]) if names else None
+    if poor:
+        lines.append(poor)
     for at, name in enumerate(names):
         twins = [
             other for place, other in enumerate(names[:at])
@@ -327,8 +332,12 @@ def has_label() -> pl.Expr:
 
 
 def _are_labels_measured(pairs: pl.DataFrame) -> bool:
-    weighs = pairs.select(pl.col("truth").is_not_null() & pl.col("sample")).to_series()
-    return are_measured(_to_array(pairs["came"]), weighs.to_numpy())
+    return are_measured(_to_array(pairs["came"]), _find_weighing(pairs))
+
+
+def _find_weighing(pairs: pl.DataFrame) -> NDArray[np.bool_]:
+    """Which pairs are gold that weighs the voices."""
+    return pairs.select(pl.col("truth").is_not_null() & pl.col("sample")).to_series().to_numpy()
 
 
 def _to_array(values: pl.Series) -> Array:

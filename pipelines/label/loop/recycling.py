@@ -47,7 +47,6 @@ def recycle_pairs(lake: Lake, run: Run, recipe: Recipe, evidence: Evidence) -> S
 
     Raises:
         NoGold, annotators.loop.stacking.TooLittleGold: with how much is needed.
-        annotators.loop.jury.JuryNoBetterThanChance: the judges are worth nothing on gold.
         engines.embedder.EmbedderMissing: there is nothing to embed with.
     """
     scope = make_reading_scope(recipe, evidence)

@@ -85,8 +85,6 @@ def list_notes(found: Row) -> list[str]:
         worth = row["worth"] or {}
         said = [worth["reason"]] if worth.get("reason") else []
         notes += [f"{row['source']}: {note}" for note in [*said, *worth.get("notes", [])]]
-    notes += [f"{row['voice']}: {row['reason']}" for row in found["voices"]["voices"]
-              if row["reason"]]  # fmt: skip
     return notes
 
 

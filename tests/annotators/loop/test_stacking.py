@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotators.calibration import measure_ece
-from annotators.loop.jury import JuryNoBetterThanChance, check_jury, weigh_judges
+from annotators.loop.jury import JuryNoBetterThanChance, check_jury, warn_of_jury, weigh_judges
 from annotators.loop.stacking import (
     TooLittleGold,
     count_effective,
@@ -124,3 +124,33 @@ def test_a_jury_worse_than_chance_stops_before_it_spends() -> None:
         check_jury(1 - said, truth)
     check_jury(1 - said[:20], truth[:20])
     check_jury(np.full((200, 3), np.nan), truth)
+
+
+def test_a_voice_that_errs_more_often_than_not_weighs_nothing() -> None:
+    """Neither does it speak for the contrary, nor take from those that it errs with."""
+    said, truth, prompts = draw(9, 400)
+    poor = np.where(np.random.default_rng(0).random(400) < 0.6, 1 - truth, said[:, 0])
+    found = fit_reading([*VOICES, "poor"], np.column_stack([said, poor]), truth, prompts)
+    plain = fit_reading(VOICES, said, truth, prompts)
+    assert found.accuracy[3] < 0.4 and found.weights[3] == 0
+    assert found.weights[:3] == pytest.approx(plain.weights)
+    assert found.held_out == pytest.approx(plain.held_out)
+
+
+def test_poor_opinions_are_named_and_no_reason_to_stop() -> None:
+    said, truth, _ = draw(10, 200)
+    names = ["import:gpt/j0", "import:gpt/j1", "import:other/j2"]
+    assert warn_of_jury(names, said, truth) is None
+    one = np.column_stack([said[:, 0], np.full(200, np.nan), 1 - said[:, 2]])
+    told = warn_of_jury(names, one, truth)
+    shares = [
+        f"{name} {(row == truth).mean():.1%} of 200 pairs"
+        for name, row in (("import:gpt/j0", one[:, 0]), ("import:other/j2", one[:, 2]))
+    ]
+    assert told is not None and all(share in told for share in shares)
+    assert "). import:other/j2: no better than a coin" in told and "(other)" in told
+    assert "(gpt" not in told and "take another judge" not in told
+    own = warn_of_jury(["pairwise:m"], 1 - said[:, :1], truth)
+    assert own is not None and "take another judge" in own and "imported" not in own
+    mute = warn_of_jury(names, np.full((200, 3), np.nan), truth)
+    assert mute is None and warn_of_jury([], np.zeros((200, 0)), truth) is None
