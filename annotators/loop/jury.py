@@ -66,7 +66,8 @@ def weigh_judges(
         judges: a name a column of `said`.
         said: (gold, judges), see `annotators.loop.stacking.fit_reading`.
         truth, prompts: (gold).
-        others: (gold, voices) what else speaks: the label it came with, the reward models.
+        others: (gold, voices) what else speaks: the label it came with, a reward model taught by
+            gold alone. What the judges taught is none of them.
         seed: of the folds.
 
     Raises:

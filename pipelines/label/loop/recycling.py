@@ -61,6 +61,8 @@ def recycle_pairs(lake: Lake, run: Run, recipe: Recipe, evidence: Evidence) -> S
         at, found = read_evidence(lake, run, recipe, evidence)
         rows = tabulate_reading(evidence, at, found, policy).with_columns(scope=pl.lit(scope))
         told = describe_reading(evidence, at, found, recipe.seed)
+        for line in (told["jury"] or {}).get("sentences", []):
+            run.tell(line)
         if policy == "all":
             told["notices"].append(ALL_WARNING)
         return Decided([], tables={"readings": rows}, extra={"reading": told})
@@ -188,7 +190,9 @@ def describe_reading(
     readers = {"gold model": found.p_gold, "best model": found.p_best, "together": found.held_out}
     jury = None
     if evidence.judges:
-        rest = np.column_stack([np.where(weighs, found.p_gold, 0.5)[weighs]])
+        told = np.where(evidence.came[at] > 0.5, found.trust, 1 - found.trust)
+        heard = [told[weighs]] if evidence.are_labels_measured else []
+        rest = np.column_stack([*heard, found.p_gold[weighs]])
         report = weigh_judges(
             evidence.judges, evidence.said[at][weighs], truth[weighs], clusters, others=rest,
             seed=seed,

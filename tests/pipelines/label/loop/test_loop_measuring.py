@@ -8,9 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from annotators.loop.reading import read_pool
 from pipelines.label.loop.evidence import Evidence, gather_evidence
 from pipelines.label.loop.measuring import estimate_kept
 from pipelines.label.loop.outcomes import PoolRead, conclude
+from pipelines.label.loop.recycling import describe_reading
 from schemas.looping import LoopSpec
 
 PAIRS, GOLD = 200, 120
@@ -97,3 +99,19 @@ def test_gold_speaks_of_labels_by_those_it_heard() -> None:
     table, unknown = estimate(evidence)
     assert unknown is None and table[0]["n"] == 80 and table[0]["n_gold"] == 40
     assert table[0]["precision"] == pytest.approx(0.9, abs=0.08)
+
+
+def test_a_judge_that_gave_the_labels_adds_nothing_to_them() -> None:
+    generator = np.random.default_rng(1)
+    truth = (generator.random(400) < 0.5).astype(float)
+    label, other = (np.where(generator.random(400) < 0.8, truth, 1 - truth) for _ in range(2))
+    apart, prompts = generator.normal(size=(400, 3)), [f"p{at}" for at in range(400)]
+    pairs = pl.DataFrame({"cluster_id": prompts, "came": label, "sample": True, "truth": truth})
+    said = np.column_stack([label, other])
+    evidence = Evidence(pairs, ("giver", "other"), said, pl.DataFrame(), ())
+    found = read_pool(label, evidence.judges, said, apart, prompts, truth,
+                      pl.DataFrame({"source": ["pool"] * 400}))  # fmt: skip
+    jury = describe_reading(evidence, np.arange(400), found)["jury"]
+    giver, other_judge = jury["judges"]
+    assert not giver["adds"] and abs(giver["gain"]) < 0.01
+    assert other_judge["adds"] and other_judge["gain"] > 0.05

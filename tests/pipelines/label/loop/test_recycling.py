@@ -4,7 +4,7 @@ accounted for, and exam gold has no say."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from annotators.loop.stacking import TooLittleGold
 from pipelines.label.loop.auditing import measure_flips
 from pipelines.label.loop.recycling import NoGold
 from pipelines.lake.importing import import_pool
+from pipelines.lake.run import new_run
 from pipelines.lake.teaching import keep_teaching
 from pipelines.ship.card import write_card
 from pipelines.ship.explain import explain_pair, render_explanation
@@ -39,8 +40,11 @@ def _numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def open_pool(folder: Path, recipe: Recipe) -> Iterator[Work]:
-    with open_work(str(folder / "lake"), recipe, None) as work:
+def open_pool(
+    folder: Path, recipe: Recipe, tell: Callable[[str], None] = lambda _: None
+) -> Iterator[Work]:
+    run = new_run(recipe, tell=tell)
+    with open_work(str(folder / "lake"), recipe, None, run) as work:
         for source in recipe.prompts.imports:
             import_pool(work.lake, work.run, source)
         settle(work)
@@ -251,8 +255,11 @@ def test_odd_gold_and_judges_are_told(tmp_path: Path) -> None:
     turned = [{**row, "annotator": "turned", "p_a": 1 - row["p_a"]} for row in turned]
     rare = {**json.loads(lines[0]), "annotator": "rare", "kind": "llm"}
     file.write_text("\n".join([*lines, *denied, *map(json.dumps, [*turned, rare])]))
-    with open_pool(tmp_path, make_pool_recipe(file)) as work:
+    lines = []
+    with open_pool(tmp_path, make_pool_recipe(file), lines.append) as work:
         reading = run_step(work, "recycle").extra["reading"]
+    assert reading["jury"]["sentences"] and {*reading["jury"]["sentences"]} <= {*lines}
+    assert {*reading["notices"]} <= {*lines}
     told = " ".join(reading["notices"])
     assert "import:pool/turned: no better than a coin" in told and "(pool)" in told
     weights = {voice["voice"]: voice["weight"] for voice in reading["voices"]}
