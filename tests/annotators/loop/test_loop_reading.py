@@ -27,9 +27,13 @@ def plant(seed: int, kind: str, n: int = 1_500, rate: float = 0.25) -> tuple[Spo
     return spoil(pool, kind, rate, generator), ask_judges(truth, (0.75,) * 3, 0.3, generator)
 
 
-def read(spoiled: Spoiled, said: np.ndarray, known: int = 150) -> tuple[PoolReading, np.ndarray]:
+def read(
+    spoiled: Spoiled, said: np.ndarray, known: int = 150, turned: int | None = None
+) -> tuple[PoolReading, np.ndarray]:
     pool = spoiled.pool
     gold = np.where(np.arange(len(pool)) % (len(pool) // known) == 0, pool.truth, np.nan)
+    if turned is not None:
+        gold[turned] = 1 - gold[turned]
     chosen = np.where(spoiled.label, pool.first, pool.second)
     rejected = np.where(spoiled.label, pool.second, pool.first)
     traits = pl.DataFrame({"annotator": spoiled.annotator, "source": spoiled.source,
@@ -67,19 +71,21 @@ def test_trust_finds_the_bad_annotator_and_the_length_bias() -> None:
     assert found.trust[~longer].mean() > found.trust[longer].mean() + 0.15
 
 
-def test_gold_s_own_word_stands_and_exam_gold_is_never_asked() -> None:
-    """What is not given as gold has no way in: other truths elsewhere change nothing."""
+def test_gold_s_own_word_stands_and_no_probe_says_it_again() -> None:
+    """The gold of one pair turned round is what the pair is said to be; the gold probe says of its
+    prompt what it said, and other prompts hear it."""
     spoiled, said = plant(4, "symmetric", 900)
-    found, _ = read(spoiled, said, 90)
-    changed = np.array(spoiled.pool.truth)
-    changed[1::10] = ~changed[1::10]
-    elsewhere = Spoiled(
-        Pool(*(getattr(spoiled.pool, name) for name in
-               ("name", "prompts", "categories", "apart", "first", "second")), changed),
-        spoiled.label, spoiled.annotator, spoiled.source, spoiled.copies,
-    )  # fmt: skip
-    again, _ = read(elsewhere, said, 90)
-    np.testing.assert_array_equal(again.p, found.p)
+    found, gold = read(spoiled, said, 90)
+    known = np.flatnonzero(found.is_gold)
+    assert (found.p[known] == gold[known]).all()
+    prompts = spoiled.pool.prompts
+    for at in known[:3]:
+        again, turned = read(spoiled, said, 90, turned=int(at))
+        mine = prompts == prompts[at]
+        assert again.p[at] == turned[at] == 1 - found.p[at]
+        np.testing.assert_array_equal(again.p_gold[mine], found.p_gold[mine])
+        assert abs(again.held_out[at] - found.held_out[at]) < 0.1
+        assert (again.p_gold != found.p_gold).mean() > 0.5
 
 
 @pytest.mark.parametrize("jury", [True, False])
