@@ -123,7 +123,7 @@ def warn_of_jury(judges: Sequence[str], said: ArrayLike, truth: ArrayLike) -> st
     poor = [judge for judge, share in zip(judges, shares, strict=True) if share <= 0.5]
     asked = heard.any(axis=1)
     together = (
-        float(_mark(vote_plainly(spoken[asked]), target[asked]).mean()) if any(asked) else 1.0
+        float(_mark(vote_plainly(spoken[asked]), target[asked]).mean()) if asked.any() else 1.0
     )
     if not poor and together > 0.5:
         return None

@@ -48,7 +48,7 @@ def measure_loop(
         "iterations": list_iterations(lake, name_loop(recipe)),
         "reading": summary.extra.get("reading") if summary else None,
         "outcomes": dict(outcomes.group_by("rule").len().sort("rule").iter_rows()),
-        "exam": check_exam(read, judgments),
+        "exam": check_exam(read, judgments, kept),
         "flips": measure_flips(lake, pairs),
     }
     found["precision"], found["unknown"] = estimate_kept(read, kept)
@@ -85,10 +85,13 @@ def estimate_kept(read: PoolRead, kept: pl.DataFrame) -> tuple[list[dict[str, An
     return table.to_dicts(), unknown
 
 
-def check_exam(read: PoolRead, judgments: pl.DataFrame) -> list[dict[str, Any]]:
+def check_exam(read: PoolRead, judgments: pl.DataFrame, kept: pl.DataFrame) -> list[dict[str, Any]]:
     """category (null, the first row, is all), n, right, low, high: how right the label is that the
-    reading would give the exam gold that it would keep. No row without such gold."""
-    held = read.evidence.pairs.filter(on_test())
+    reading would give the exam gold that it would keep; of gold that came with a label where kept
+    pairs did, and without where they did not. No row without such gold."""
+    pairs = read.evidence.pairs.with_columns(labelled=has_label())
+    alike = pairs.join(kept, on="pair_id", how="semi")
+    held = pairs.filter(on_test()).join(alike, on="labelled", how="semi")
     named = ("pair_id", "category", "cluster_id")
     voices = select_gold(judgments).join(held.select(PAIR), on=PAIR, how="semi")
     gold = settle_gold(voices).join(held.select(*PAIR, *named), on=PAIR)

@@ -10,7 +10,7 @@ import pytest
 
 from annotators.loop.reading import read_pool
 from pipelines.label.loop.evidence import Evidence, gather_evidence
-from pipelines.label.loop.measuring import estimate_kept
+from pipelines.label.loop.measuring import check_exam, estimate_kept
 from pipelines.label.loop.outcomes import PoolRead, conclude
 from pipelines.label.loop.recycling import describe_reading
 from schemas.looping import LoopSpec
@@ -99,6 +99,27 @@ def test_gold_speaks_of_labels_by_those_it_heard() -> None:
     table, unknown = estimate(evidence)
     assert unknown is None and table[0]["n"] == 80 and table[0]["n_gold"] == 40
     assert table[0]["precision"] == pytest.approx(0.9, abs=0.08)
+
+
+def test_the_exam_of_labels_is_gold_that_came_with_one() -> None:
+    """Of 60 exam pairs the 20 that came with a label tell of kept pairs that did."""
+    places = np.arange(100)
+    came = pl.Series(np.where((places < 20) | (places >= 60), 1.0, np.nan)).fill_nan(None)
+    pairs = pl.DataFrame([{**key(at), "pair_id": f"{at:03}"} for at in range(100)]).with_columns(
+        came=came,
+        cluster_id="prompt_id",
+        category=pl.lit("chat"),
+        split=pl.Series(np.where(places < 60, "test", "train")),
+    )
+    exam = [say(at, "import:gold/experts", "human", at < 15, gold=True) for at in range(60)]
+    outcomes = pairs.select("pair_id", p_a=pl.lit(0.9), action=pl.lit("keep"))
+    evidence = Evidence(pairs, (), np.zeros((100, 0)), pl.DataFrame(), ())
+    read = PoolRead(evidence, pl.DataFrame(), outcomes)
+    told = pl.DataFrame(exam, schema_overrides={"criterion": pl.String, "order": pl.String})
+    row = check_exam(read, told, pairs[60:].select("pair_id"))[0]
+    assert row["n"] == 20 and row["right"] == 0.75
+    assert check_exam(read, told, pairs[20:].select("pair_id"))[0]["n"] == 60
+    assert check_exam(read, told, pairs[:0].select("pair_id")) == []
 
 
 def test_a_judge_that_gave_the_labels_adds_nothing_to_them() -> None:
