@@ -270,6 +270,14 @@ class Recipe(Part):
                 "label.policy is gold_loop, and the recipe has no loop: add `loop: {}`, or take "
                 "another policy"
             )
+        if self.loop:
+            ranks = [f"judges[{i}]" for i, one in enumerate(self.judges) if one.method == "ranking"]
+            if ranks:
+                raise ValueError(
+                    f"{', '.join(ranks)} has the method ranking: what it concludes holds for all "
+                    "responses of a prompt together, and the loop asks about single pairs, so it "
+                    "would be paid for and not heard; take the method pairwise, or leave loop out"
+                )
         return self
 
     @property

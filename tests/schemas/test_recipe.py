@@ -140,6 +140,15 @@ def test_a_signal_has_what_its_method_needs_and_no_more(signal: dict[str, Any], 
         make_recipe(signals=[signal])
 
 
+def test_a_ranking_is_not_paid_for_in_a_loop_that_cannot_hear_it() -> None:
+    judges = [{"model": "m"}, {"model": "m", "method": "ranking"}]
+    assert make_recipe(judges=judges).loop is None
+    with pytest.raises(
+        RecipeError, match=r"judges\[1\] has the method ranking.*take the method pair"
+    ):
+        make_recipe(judges=judges, loop={})
+
+
 def test_what_a_signal_says_of_itself_is_its_own() -> None:
     (spec,) = make_recipe(signals=[{"method": "lengths", "limit": 4000}]).signals
     assert spec.describe() == {
