@@ -25,6 +25,7 @@ from annotators.loop.stacking import LEAST_GOLD, TooLittleGold
 from pipelines.label.describing import describe_pairs, load_writer
 from pipelines.label.judging import judge_pairs
 from pipelines.label.labelling import find_judgments
+from pipelines.label.loop.charging import count_calls, count_spent
 from pipelines.label.loop.evidence import Evidence, find_drawn, gather_evidence
 from pipelines.label.loop.plans import (
     State,
@@ -76,8 +77,17 @@ class Loop:
         self.pool = make_id("pool", sorted(view.pairs["pair_id"]))
         writer = load_writer(view.recipe, view.base)
         self.writer = writer.annotator if writer else None
+        self.each = sum(map(count_calls, view.judges)) + (writer is not None)  # calls a pair
         self._state: State | None = None
         self._seen: tuple[tuple[int, ...], Evidence] | None = None
+
+    def count_left(self, rows: list[Row]) -> int | None:
+        """How many calls of `loop.calls` are left after these iterations; None: no bound."""
+        if self.spec.calls is None:
+            return None
+        names = [judge.annotator for judge in self.view.judges]
+        asked = [*names, self.writer] if self.writer else names
+        return max(0, self.spec.calls - count_spent(self.lake, asked, self.view.pairs, rows))
 
     def look(self) -> Evidence:
         """What speaks of the pool now; looked for anew where an opinion, an edition or
@@ -132,10 +142,15 @@ def run_loop(lake: Lake, run: Run, view: View, limit: int | None = None) -> Stag
                     break
                 _plan(loop, rows, kind)
             elif last["status"] == "planned":
-                left = None if limit is None else limit - sum(p.extra["calls"] for p in parts)
-                parts.append(_carry_out(loop, last, left))
+                made = sum(part.extra["calls"] for part in parts)
+                left = [] if limit is None else [limit - made]
+                bound = loop.count_left(rows)
+                left += [] if bound is None else [bound]
+                parts.append(_carry_out(loop, last, min(left, default=None)))
                 if parts[-1].extra["remaining"]:
-                    break
+                    if loop.count_left(rows) != 0:
+                        break
+                    last = {**last, "ended": NO_CALLS}
                 _conclude_judging(loop, rows, last)
             else:
                 waiting = count_open(lake, last["asked"])
@@ -214,9 +229,9 @@ def _plan(loop: Loop, rows: list[Row], kind: str) -> None:
             judges = bool(loop.recipe.judges)
             threshold = loop.recipe.label.threshold
             chosen = choose_rejudged(state, taken, threshold) if judges else []
-    room = _find_room(loop, rows)
-    if room is not None and len(chosen) > room:
-        chosen, ended = chosen[:room], NO_CALLS
+    left = loop.count_left(rows)
+    if left is not None and len(chosen) * loop.each > left:
+        chosen, ended = chosen[: left // loop.each], NO_CALLS
     row: dict[str, Any] = {
         "loop_id": loop.loop_id,
         "number": len(rows),
@@ -276,16 +291,6 @@ def _list_drawn(loop: Loop) -> list[str]:
 
 def _list_gold(evidence: Evidence) -> set[str]:
     return set(evidence.pairs.filter(pl.col("truth").is_not_null())["pair_id"])
-
-
-def _find_room(loop: Loop, rows: list[Row]) -> int | None:
-    """How many pairs the calls that are left reach for, by what a pair has cost; None: no bound."""
-    if loop.spec.calls is None:
-        return None
-    spent = sum(row["verdicts"] for row in rows)
-    judged = sum(len(row["pair_ids"]) for row in rows)
-    each = spent / judged if judged and spent else 2.0 * max(len(loop.recipe.judges), 1)
-    return max(0, int((loop.spec.calls - spent) / each))
 
 
 def _carry_out(loop: Loop, row: Row, limit: int | None) -> StageSummary:

@@ -202,13 +202,40 @@ def test_a_loop_that_asks_people_waits_for_them_and_nobody_waits_here(
         assert [r["status"] for r in list_rows(work)] == ["done"] * 3
 
 
-def test_the_calls_are_a_bound(tmp_path: Path, stub: Stub) -> None:
-    recipe = make_loop_recipe(tmp_path, stub.url, loop={"calls": 170, "neighbours": 8})
+VOTE = {"name": "judge", "model": "m", "mode": "vote", "k": 8, "temperature": 0.7}
+
+
+@pytest.mark.parametrize(
+    ("calls", "changes"),
+    [
+        (170, {}),
+        (500, {"judges": [VOTE], "attributes": {"model": "m"}}),
+    ],
+    ids=["choice", "vote"],
+)
+def test_the_calls_are_a_bound(
+    tmp_path: Path, stub: Stub, calls: int, changes: dict[str, Any]
+) -> None:
+    before = stub.stats()["requests"]
+    recipe = make_loop_recipe(tmp_path, stub.url, loop={"calls": calls, "neighbours": 8}, **changes)
     with open_loop(tmp_path, recipe) as work:
-        run_step(work, "judge")
+        made = run_step(work, "judge").extra["calls"]
+        assert calls - 17 < made <= calls and made == stub.stats()["requests"] - before
         rows = list_rows(work)
-        assert 150 < sum(row["verdicts"] for row in rows) <= 170
         assert "the calls are spent" in {row["ended"] for row in rows}
+        assert rows[-1]["kind"] == "rejudging" and rows[-1]["status"] == "done"
+        assert run_step(work, "judge").extra["calls"] == 0
+
+
+def test_answers_that_must_be_mended_end_the_loop_at_the_bound(tmp_path: Path) -> None:
+    """Each costs a call that nobody could plan."""
+    with run_stub(judges=True, wrong_format_rate=0.3) as odd:
+        recipe = make_loop_recipe(tmp_path, odd.url, loop={"calls": 150, "neighbours": 8})
+        with open_loop(tmp_path, recipe) as work:
+            assert run_step(work, "judge").extra["calls"] == 150 == odd.stats()["requests"]
+            rows = list_rows(work)
+            assert [row["status"] for row in rows] == ["done"] * len(rows)
+            assert {row["ended"] for row in rows} == {"the calls are spent"}
 
 
 def test_nothing_is_spent_on_too_little_gold_or_a_jury_worse_than_chance(
