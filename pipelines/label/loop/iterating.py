@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from annotators.loop.jury import check_jury
 from annotators.loop.stacking import LEAST_GOLD, TooLittleGold
 from pipelines.label.describing import describe_pairs, load_writer
 from pipelines.label.judging import judge_pairs
 from pipelines.label.labelling import find_judgments
 from pipelines.label.loop.charging import count_calls, count_spent
 from pipelines.label.loop.evidence import Evidence, find_drawn, gather_evidence
+from pipelines.label.loop.hearing import check_heard, check_worth
 from pipelines.label.loop.plans import (
     State,
     choose_gold,
@@ -89,6 +89,11 @@ class Loop:
         asked = [*names, self.writer] if self.writer else names
         return max(0, self.spec.calls - count_spent(self.lake, asked, self.view.pairs, rows))
 
+    def find_pairs(self, row: Row) -> pl.DataFrame:
+        """The candidate pairs that the judges are asked about in an iteration."""
+        mine = pl.Series(row["pair_ids"], dtype=pl.String).implode()
+        return self.view.pairs.filter(pl.col("pair_id").is_in(mine))
+
     def look(self) -> Evidence:
         """What speaks of the pool now; looked for anew where an opinion, an edition or
         a review has come (none ever goes)."""
@@ -126,7 +131,8 @@ def run_loop(lake: Lake, run: Run, view: View, limit: int | None = None) -> Stag
 
     Raises:
         NoGold, TooLittleGold: before anything is asked, with how much is needed.
-        annotators.loop.jury.JuryNoBetterThanChance: before anything but gold is judged.
+        JudgeNotHeard, annotators.loop.jury.JuryNoBetterThanChance: before anything but gold is
+            judged (see `pipelines.label.loop.hearing`).
     """
     started = time.monotonic()
     loop = Loop(lake, run, view)
@@ -295,10 +301,7 @@ def _list_gold(evidence: Evidence) -> set[str]:
 
 def _carry_out(loop: Loop, row: Row, limit: int | None) -> StageSummary:
     """Have the pairs of an iteration described and judged, as far as `limit` calls reach."""
-    view = loop.view
-    pairs = view.pairs.filter(
-        pl.col("pair_id").is_in(pl.Series(row["pair_ids"], dtype=pl.String).implode())
-    )
+    view, pairs = loop.view, loop.find_pairs(row)
     if pairs.is_empty():
         return add_summaries(STAGE, [])
     texts = view.find_texts(pairs)
@@ -311,13 +314,13 @@ def _carry_out(loop: Loop, row: Row, limit: int | None) -> StageSummary:
 
 
 def _conclude_judging(loop: Loop, rows: list[Row], row: Row) -> None:
-    """After the judges have spoken: check the jury, ask people, or finish."""
+    """After the judges have spoken: check them, ask people, or finish."""
     if row["kind"] == GOLD:
-        evidence = loop.look()
-        asked = {judge.annotator for judge in loop.view.judges}
-        mine = [place for place, name in enumerate(evidence.judges) if name in asked]
-        truth = np.where(np.isnan(evidence.truth), 0.5, evidence.truth)
-        check_jury(evidence.said[:, mine], truth)
+        view, pairs = loop.view, loop.find_pairs(row)
+        if view.judges:
+            said = find_judgments(loop.lake, loop.recipe, view.judges, pairs, view.variants)
+            check_heard(view.judges, said)
+            check_worth(loop.run, view.judges, loop.look())
     elif row["kind"] == RETRIEVAL and loop.spec.minutes > 0:
         reviews = choose_people(loop.lake, loop.recipe, loop.read())
         if reviews:

@@ -1,0 +1,89 @@
+"""Whether the judges can be heard at all, by what came back of gold, before the pool is paid
+for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from annotators.loop.jury import check_jury
+from annotators.talk import FAILED, Judge
+from pipelines.label.loop.evidence import LEAST_HEARD, Evidence
+from pipelines.lake.run import Run
+from schemas.errors import AssayError
+
+LEAST_SIDED = 30  # gold pairs that tell a jury from a coin
+OF_RESPONSES = ("policy", "failures")  # methods that judge single responses
+WHAT = ["response_a", "response_b"]
+
+
+class JudgeNotHeard(AssayError):
+    """On gold a judge gave too little that can be read for anybody to know what it is worth."""
+
+
+def check_heard(judges: Sequence[Judge], judgments: pl.DataFrame) -> None:
+    """Stop before money is spent on judges that fail, or whose answers cannot be read.
+
+    Args:
+        judgments: what `pipelines.label.labelling.find_judgments` finds of the gold pairs that the
+            judges were asked about.
+
+    Raises:
+        JudgeNotHeard: a judge was heard on fewer than `LEAST_HEARD` of them, or, of fewer asked, on
+            less than half.
+    """
+    for judge in judges:
+        mine = judgments.filter(pl.col("annotator") == judge.annotator)
+        single = judge.specification["method"] in OF_RESPONSES
+        whole = pl.col("p_a").is_not_null() & pl.col("criterion").is_null()
+        said = pl.col("valid") & (True if single else whole)
+        orders = pl.col("order").filter(said)
+        told = (
+            mine.filter(pl.col("response_b").is_null() == single)
+            .group_by(WHAT)
+            .agg(
+                heard=said.any()
+                & (pl.col("one_order").any() | orders.is_null().any() | (orders.n_unique() > 1)),
+                failed=pl.col("reason").str.contains(FAILED).fill_null(False).any(),
+            )
+        )
+        asked, heard = len(told), int(told["heard"].sum())
+        if heard >= (LEAST_HEARD if asked >= LEAST_HEARD else asked / 2):
+            continue
+        failed = int((~told["heard"] & told["failed"]).sum())
+        unread = asked - heard - failed
+        mend = (
+            "Look at the server's log, then run the same command with --retry-failed"
+            if failed > unread
+            else "Look at its answers (`raw` and `reason` in the table judgments), and take "
+            "another template or model, or leave it out"
+        )
+        raise JudgeNotHeard(
+            f"{judge.annotator}: of {asked} {'responses' if single else 'pairs'} of gold it can be "
+            f"heard on {heard}: {unread / asked:.0%} of its answers could not be read, and "
+            f"{failed / asked:.0%} of its calls failed. A judge is heard from {LEAST_HEARD} on, so "
+            f"nothing was spent on the pool. {mend}"
+        )
+
+
+def check_worth(run: Run, judges: Sequence[Judge], evidence: Evidence) -> None:
+    """Stop a jury that gold shows to be no better than a coin; say so where gold is too little to
+    show it.
+
+    Raises:
+        annotators.loop.jury.JuryNoBetterThanChance
+    """
+    asked = {judge.annotator for judge in judges}
+    mine = [place for place, name in enumerate(evidence.judges) if name in asked]
+    said = evidence.said[:, mine]
+    truth = np.where(np.isnan(evidence.truth), 0.5, evidence.truth)
+    sided = int(((truth != 0.5) & (~np.isnan(said)).any(axis=1)).sum())
+    if sided < LEAST_SIDED:
+        run.tell(
+            f"the judges were heard on {sided} gold pairs with a better side, too few to tell them "
+            f"from a coin, which takes {LEAST_SIDED}: they go on unchecked. Have more pairs "
+            "labelled"
+        )
+    check_jury(said, truth, LEAST_SIDED)
