@@ -15,6 +15,7 @@ the lake, and for nobody here: the run goes on with what there is, and the loop 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,9 +90,9 @@ class Loop:
         asked = [*names, self.writer] if self.writer else names
         return max(0, self.spec.calls - count_spent(self.lake, asked, self.view.pairs, rows))
 
-    def find_pairs(self, row: Row) -> pl.DataFrame:
-        """The candidate pairs that the judges are asked about in an iteration."""
-        mine = pl.Series(row["pair_ids"], dtype=pl.String).implode()
+    def find_pairs(self, keys: list[str]) -> pl.DataFrame:
+        """The candidate pairs of these ids."""
+        mine = pl.Series(keys, dtype=pl.String).implode()
         return self.view.pairs.filter(pl.col("pair_id").is_in(mine))
 
     def look(self) -> Evidence:
@@ -139,6 +140,8 @@ def run_loop(lake: Lake, run: Run, view: View, limit: int | None = None) -> Stag
     parts: list[StageSummary] = []
     waiting = 0
     with lake.lease(f"loop:{loop.loop_id[:16]}", run):
+        if run.retry_failed:
+            parts += _try_again(loop, limit)
         while True:
             rows = find_iterations(lake, loop.loop_id)
             last = rows[-1] if rows else None
@@ -148,16 +151,13 @@ def run_loop(lake: Lake, run: Run, view: View, limit: int | None = None) -> Stag
                     break
                 _plan(loop, rows, kind)
             elif last["status"] == "planned":
-                made = sum(part.extra["calls"] for part in parts)
-                left = [] if limit is None else [limit - made]
-                bound = loop.count_left(rows)
-                left += [] if bound is None else [bound]
-                parts.append(_carry_out(loop, last, min(left, default=None)))
+                left = None if limit is None else limit - sum(p.extra["calls"] for p in parts)
+                name = f"iteration {last['number']}"
+                parts.append(_carry_out(loop, rows, name, last["pair_ids"], left))
                 if parts[-1].extra["remaining"]:
-                    if loop.count_left(rows) != 0:
-                        break
-                    last = {**last, "ended": NO_CALLS}
-                _conclude_judging(loop, rows, last)
+                    break
+                ended = NO_CALLS if parts[-1].extra.get("spent") else last["ended"]
+                _conclude_judging(loop, rows, {**last, "ended": ended})
             else:
                 waiting = count_open(lake, last["asked"])
                 if waiting:
@@ -299,24 +299,46 @@ def _list_gold(evidence: Evidence) -> set[str]:
     return set(evidence.pairs.filter(pl.col("truth").is_not_null())["pair_id"])
 
 
-def _carry_out(loop: Loop, row: Row, limit: int | None) -> StageSummary:
-    """Have the pairs of an iteration described and judged, as far as `limit` calls reach."""
-    view, pairs = loop.view, loop.find_pairs(row)
+def _try_again(loop: Loop, limit: int | None) -> list[StageSummary]:
+    """Make the failed calls of the iterations that are through again. What they measured stays as
+    it was; what is read of the pool afterwards heeds what was heard now."""
+    rows = [row for row in find_iterations(loop.lake, loop.loop_id) if row["status"] != "planned"]
+    keys = [key for row in rows for key in row["pair_ids"]]
+    return [_carry_out(loop, rows, "the iterations before", keys, limit)] if keys else []
+
+
+def _carry_out(
+    loop: Loop, rows: list[Row], name: str, keys: list[str], limit: int | None
+) -> StageSummary:
+    """Have these pairs described and judged, as far as `limit` calls reach and those that the loop
+    has left after `rows`. Where the loop's are spent nothing remains, and `extra["spent"]` says
+    so."""
+    view, pairs = loop.view, loop.find_pairs(keys)
     if pairs.is_empty():
         return add_summaries(STAGE, [])
+    bounds = [bound for bound in (limit, loop.count_left(rows)) if bound is not None]
+    most = min(bounds, default=None)
     texts = view.find_texts(pairs)
     work = loop.lake, loop.run, loop.recipe, view.base, view.prompts, pairs, texts
-    described = describe_pairs(*work, limit)
-    left = None if limit is None else limit - described.extra.get("calls", 0)
+    described = describe_pairs(*work, most)
+    left = None if most is None else most - described.extra.get("calls", 0)
     judged = judge_pairs(*work, left)
-    parts = [described, judged] if described.rows_in else [judged]
-    return add_summaries(STAGE, parts)
+    found = add_summaries(STAGE, [described, judged] if described.rows_in else [judged])
+    failed = found.dropped.get("call_failed", 0)
+    if failed:
+        loop.run.tell(
+            f"{name}: {failed} of {found.rows_in} calls failed and count as not heard; the same "
+            "command with --retry-failed makes them again"
+        )
+    if found.extra["remaining"] and loop.count_left(rows) == 0:
+        return replace(found, extra={**found.extra, "remaining": 0, "spent": True})
+    return found
 
 
 def _conclude_judging(loop: Loop, rows: list[Row], row: Row) -> None:
     """After the judges have spoken: check them, ask people, or finish."""
     if row["kind"] == GOLD:
-        view, pairs = loop.view, loop.find_pairs(row)
+        view, pairs = loop.view, loop.find_pairs(row["pair_ids"])
         if view.judges:
             said = find_judgments(loop.lake, loop.recipe, view.judges, pairs, view.variants)
             check_heard(view.judges, said)

@@ -20,7 +20,7 @@ from pipelines.label.loop import iterating
 from pipelines.label.loop.iterating import choose_kind, is_rising
 from pipelines.label.loop.progress import find_iterations, name_loop, write_iteration
 from pipelines.lake.importing import import_pool
-from pipelines.lake.run import new_run
+from pipelines.lake.run import StageSummary, new_run
 from pipelines.steps import Work, open_work, run_step, settle
 from schemas.looping import LoopSpec
 from schemas.recipe import Recipe
@@ -60,9 +60,9 @@ def make_loop_recipe(folder: Path, url: str, **changes: Any) -> Recipe:
 
 @contextmanager
 def open_loop(
-    folder: Path, recipe: Recipe, tell: Callable[[str], None] = lambda _: None
+    folder: Path, recipe: Recipe, tell: Callable[[str], None] = lambda _: None, again: bool = False
 ) -> Iterator[Work]:
-    run = new_run(recipe, tell=tell)
+    run = new_run(recipe, tell=tell, retry_failed=again)
     with open_work(str(folder / "lake"), recipe, None, run) as work:
         import_pool(work.lake, work.run, recipe.prompts.imports[0])
         settle(work, until="verify")
@@ -236,6 +236,28 @@ def test_answers_that_must_be_mended_end_the_loop_at_the_bound(tmp_path: Path) -
             rows = list_rows(work)
             assert [row["status"] for row in rows] == ["done"] * len(rows)
             assert {row["ended"] for row in rows} == {"the calls are spent"}
+
+
+def test_failed_calls_of_iterations_that_are_done_are_made_again_on_demand(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def judge(url: str, again: bool) -> StageSummary:
+        with open_loop(tmp_path, make_loop_recipe(tmp_path, url), told.append, again) as work:
+            return run_step(work, "judge")
+
+    with run_stub(judges=True, always_rate=0.3, status=400) as broken:
+        first = judge(broken.url, False)
+        failed = sum(first.extra["failures"].values())
+        notices = [line for line in told if "--retry-failed makes them again" in line]
+        done = len(first.extra["iterations"])
+        assert failed > 20 and done == len(notices)
+        assert sum(int(line.split()[2]) for line in notices) == failed
+        assert judge(broken.url, False).extra["calls"] == 0
+    with run_stub(judges=True) as mended:
+        again = judge(mended.url, True)
+        assert again.extra["calls"] == failed == mended.stats()["requests"]
+        assert [row["status"] for row in again.extra["iterations"]] == ["done"] * done
+        assert judge(mended.url, True).extra["calls"] == 0
 
 
 def test_nothing_is_spent_on_too_little_gold_or_a_jury_worse_than_chance(
