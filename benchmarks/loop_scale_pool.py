@@ -43,13 +43,16 @@ HELD = "held.parquet"
 
 
 def make_recipe() -> Recipe:
-    """Four pools, gold and recorded opinions; one iteration, machines only."""
+    """Four pools, gold and recorded opinions; one iteration, machines only. The judge is never
+    asked: what it would say is held (see `make_pool`)."""
     imports = [
         {"path": f"{name}.jsonl", "name": name, "layout": "judgments", "licence": "MIT"}
         for name in (*SOURCES, "gold", "opinions")
     ]
     return parse_recipe({
         "name": "scale", "prompts": {"imports": imports}, "loop": {"iterations": 1},
+        "models": {"held": {"model": "held", "url": "http://127.0.0.1:9/v1"}},
+        "judges": [{"name": "held", "model": "held"}],
         "label": {"policy": "gold_loop", "threshold": 0.75}, "split": {"test": TEST},
         "train": None,
     })  # fmt: skip

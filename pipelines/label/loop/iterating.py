@@ -64,7 +64,10 @@ SELECT (SELECT count(*) FROM judgments), (SELECT count(*) FROM imports),
 NOT_RISING = "accuracy on gold no longer rises by its standard error"
 NO_POOL = "no pair of the pool is left to fetch"
 NO_CALLS = "the calls are spent"
+NOBODY = "there are no judges and no minutes of people"
+NOT_ASKED = "no open pair is left that the minutes of people reach and pay for"
 REJUDGED = "what the best model does not agree with was judged again"
+NOT_REJUDGED = "nothing was judged again"
 
 
 class Loop:
@@ -220,21 +223,20 @@ def count_open(lake: Lake, asked: list[str]) -> int:
 def _plan(loop: Loop, rows: list[Row], kind: str) -> None:
     """Fix the pairs of the next iteration and commit them."""
     taken = {key for row in rows for key in row["pair_ids"]}
+    chosen: list[str] = []
     ended = None
+    evidence = loop.look() if kind == GOLD else loop.read().evidence
     if kind == GOLD:
-        evidence = loop.look()
         _check_enough(loop, evidence)
-        chosen = choose_gold(evidence, loop.recipe.seed) if loop.recipe.judges else []
+    if not loop.recipe.judges:
+        ended = NOBODY if kind == RETRIEVAL and loop.spec.minutes <= 0 else None
+    elif kind == GOLD:
+        chosen = choose_gold(evidence, loop.recipe.seed)
+    elif kind == RETRIEVAL:
+        chosen = choose_retrieved(loop.lake, loop.run, loop.read(), taken, loop.spec.neighbours)
+        ended = None if chosen else NO_POOL
     else:
-        state = loop.read()
-        evidence = state.evidence
-        if kind == RETRIEVAL:
-            chosen = choose_retrieved(loop.lake, loop.run, state, taken, loop.spec.neighbours)
-            ended = None if chosen else NO_POOL
-        else:
-            judges = bool(loop.recipe.judges)
-            threshold = loop.recipe.label.threshold
-            chosen = choose_rejudged(state, taken, threshold) if judges else []
+        chosen = choose_rejudged(loop.read(), taken, loop.recipe.label.threshold)
     left = loop.count_left(rows)
     if left is not None and len(chosen) * loop.each > left:
         chosen, ended = chosen[: left // loop.each], NO_CALLS
@@ -349,6 +351,8 @@ def _conclude_judging(loop: Loop, rows: list[Row], row: Row) -> None:
             asked = sorted(review["pair_id"] for review in reviews)
             write_iteration(loop.lake, loop.run, row, "waiting", reviews, asked=asked)
             return
+        if not loop.recipe.judges:
+            row = {**row, "ended": NOT_ASKED}
     _finish(loop, rows, row)
 
 
@@ -363,7 +367,7 @@ def _finish(loop: Loop, rows: list[Row], row: Row) -> None:
         rising = is_rising(rows[:-1], found["accuracy"], state.count_gold())
         ended = None if rising else NOT_RISING
     elif row["kind"] == REJUDGING:
-        ended = ended or REJUDGED
+        ended = ended or (REJUDGED if row["pair_ids"] else NOT_REJUDGED)
     gold = int((~np.isnan(state.evidence.truth)).sum())
     write_iteration(loop.lake, loop.run, row, "done", **found, **cost, gold=gold, ended=ended)
     told = (

@@ -205,6 +205,54 @@ def test_a_loop_that_asks_people_waits_for_them_and_nobody_waits_here(
 VOTE = {"name": "judge", "model": "m", "mode": "vote", "k": 8, "temperature": 0.7}
 
 
+def release(work: Work, keys: list[str]) -> None:
+    """People say of these pairs that the first response is better."""
+    reviews = work.lake.query("SELECT * FROM reviews WHERE status = 'queued'")
+    rows = reviews.filter(pl.col("pair_id").is_in(keys)).rows(named=True)
+    released = [
+        {"batch_id": "b", "review_id": row["review_id"], "pair_id": row["pair_id"],
+         "outcome": "gold", "tie": False, "annotators": [], "approved_by": "test", "gates": "{}"}
+        for row in rows
+    ]  # fmt: skip
+    sides = ("prompt_id", "response_a", "response_b")
+    said = [
+        {**{name: row[name] for name in sides}, "judgment_id": f"gold-{row['review_id']}",
+         "kind": "human", "annotator": "people:b", "p_a": 1.0, "tie": False, "valid": True,
+         "sample_index": 0, "gold": True}
+        for row in rows
+    ]  # fmt: skip
+    work.lake.append({"releases": released, "judgments": said}, run=work.run, stage="test")
+
+
+def test_without_judges_people_alone_are_asked_and_nothing_counts_as_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(iterating, "is_rising", lambda rows, accuracy, n: len(rows) < 2)
+    recipe = make_loop_recipe(
+        tmp_path, "http://127.0.0.1:9/v1", judges=[],
+        loop={"iterations": 4, "neighbours": 8, "minutes": 3},
+    )  # fmt: skip
+    with open_loop(tmp_path, recipe) as work:
+        while run_step(work, "judge").extra["waiting"]:
+            release(work, list_rows(work)[-1]["asked"])
+        rows = list_rows(work)
+    assert [row["kind"] for row in rows] == ["gold", "retrieval", "retrieval", "rejudging"]
+    assert all(row["pair_ids"] == [] and row["silver"] == 0 for row in rows)
+    first, second = (set(row["asked"]) for row in rows[1:3])
+    assert first and second and not first & second
+    assert [row["ended"] for row in rows] == [
+        None, None, iterating.NOT_RISING, "nothing was judged again"
+    ]  # fmt: skip
+
+
+def test_with_nobody_to_ask_the_loop_says_so(tmp_path: Path) -> None:
+    with open_loop(tmp_path, make_loop_recipe(tmp_path, "http://x/v1", judges=[])) as work:
+        run_step(work, "judge")
+        ended = [row["ended"] for row in list_rows(work)]
+        assert ended == [None, "there are no judges and no minutes of people",
+                         "nothing was judged again"]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("calls", "changes"),
     [
