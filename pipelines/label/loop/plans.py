@@ -36,15 +36,19 @@ REVIEW = (
 )  # fmt: skip
 Array = NDArray[np.float64]
 
-TEXTS = f"""
-SELECT wanted.pair_id, concat_ws(chr(10),
-    right(array_to_string([m.content FOR m IN messages], chr(10)), {CONTEXT}), task_category,
+ASKED = f"right(array_to_string([m.content FOR m IN messages], chr(10)), {CONTEXT})"
+PROMPTS = f"SELECT wanted.pair_id, {ASKED} AS text FROM wanted JOIN prompts USING (prompt_id)"
+DESCRIBED = f"""
+SELECT wanted.pair_id, concat_ws(chr(10), {ASKED}, task_category,
     array_to_string(desired_attributes, ', '), guideline) AS text
-FROM wanted JOIN prompts USING (prompt_id)
-LEFT JOIN (
+FROM wanted JOIN prompts USING (prompt_id) JOIN (
     SELECT target, task_category, desired_attributes, guideline FROM attributes WHERE valid
     QUALIFY row_number() OVER (PARTITION BY target ORDER BY created_at DESC, attributes_id) = 1
 ) ON target = wanted.pair_id
+"""
+UNDESCRIBED = """
+SELECT count(*) AS n FROM wanted
+WHERE pair_id NOT IN (SELECT target FROM attributes WHERE valid)
 """
 
 
@@ -114,7 +118,9 @@ def choose_retrieved(
     lake: Lake, run: Run, state: State, taken: set[str], neighbours: int
 ) -> list[str]:
     """The pairs most like the gold pairs that the best probe errs on (see
-    `annotators.loop.retrieval`), nearest first."""
+    `annotators.loop.retrieval`), nearest first: by their prompts and attributes where all of them
+    are described, else by their prompts alone, for a text with attributes is near to others with
+    attributes whatever is asked."""
     sided = ~np.isnan(state.truth) & (state.truth != 0.5)
     gold = state.pairs.filter(pl.Series(sided))
     p = np.where(state.truth > 0.5, state.p_best, 1 - state.p_best)[sided]
@@ -127,8 +133,10 @@ def choose_retrieved(
             "that one gold pair may fetch: import more, or make more rollouts, for a retrieval "
             "that chooses"
         )
+    both = pl.concat([frame.select("pair_id") for frame in (gold, pool)])
+    lacking = int(lake.query(UNDESCRIBED, wanted=both)["n"][0])
     (gold_ids, gold_vectors), (pool_ids, pool_vectors) = (
-        _embed(lake, run, frame) for frame in (gold, pool)
+        _embed(lake, run, frame, PROMPTS if lacking else DESCRIBED) for frame in (gold, pool)
     )
     chance = dict(zip(gold["pair_id"], p, strict=True))
     fetched = fetch_neighbours(
@@ -222,13 +230,15 @@ def _ask(lake: Lake, recipe: Recipe, pairs: pl.DataFrame, reason: str) -> list[d
     ]
 
 
-def _embed(lake: Lake, run: Run, pairs: pl.DataFrame) -> tuple[list[str], NDArray[np.float32]]:
-    """The ids, in order, and the vectors of (prompt, attributes)."""
-    keyed = key_texts(lake, TEXTS, wanted=pairs.select(KEYS)).sort("pair_id")
+def _embed(
+    lake: Lake, run: Run, pairs: pl.DataFrame, texts: str
+) -> tuple[list[str], NDArray[np.float32]]:
+    """The ids, in order, and the vectors of what `texts` selects of each."""
+    keyed = key_texts(lake, texts, wanted=pairs.select(KEYS)).sort("pair_id")
     missing = pl.DataFrame({"key": find_missing(lake, keyed["key"])}, schema={"key": pl.String})
     unknown = keyed.join(missing, on="key", how="semi")
     lacking = pairs.select(KEYS).join(unknown, on="pair_id", how="semi")
     for part in lacking.iter_slices(EMBEDDED):
-        embed_missing(lake, run, "loop", lake.query(TEXTS, wanted=part)["text"].to_list())
+        embed_missing(lake, run, "loop", lake.query(texts, wanted=part)["text"].to_list())
     vectors, _ = read_keyed(lake, keyed["key"])
     return keyed["pair_id"].to_list(), vectors
