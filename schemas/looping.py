@@ -14,10 +14,10 @@ class LoopSpec(Part):
 
     At most `iterations` times the pairs of the pool that are most like the gold pairs that the
     reward model errs on (up to `neighbours` for each) go to the judges, and what is then worth most
-    to people, within `minutes` of everybody together (0: machines only). `calls` is the most
-    calls to models that all iterations may make. A pair keeps the label it came with where the
-    reading of all voices is as `sure` of it as `label.threshold` asks, or by the published rule,
-    where the gold model is `consistent` with it and either jury or best model.
+    to people, within `minutes` of everybody together (0: machines only). `calls` is the most calls
+    to models that all iterations may make, spent where they gain most. A pair keeps the label it
+    came with where the reading of all voices is as `sure` of it as `label.threshold` asks, or by
+    the published rule, where the gold model is `consistent` with it and either jury or best model.
     `flip_policy` says which labels are turned round: where gold model, best model and jury all
     reject them (`unanimous`), `none`, or whatever is not kept (`all`). Of what was turned, the
     share `sample` goes to people, who say how often that was right.

@@ -49,6 +49,7 @@ from pipelines.label.loop.progress import (
     write_iteration,
 )
 from pipelines.label.loop.recycling import check_gold, read_evidence
+from pipelines.label.loop.valuing import Jury, measure_jury, spend_calls
 from pipelines.label.sides import size_sides
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run, StageSummary, add_summaries
@@ -92,6 +93,15 @@ class Loop:
         names = [judge.annotator for judge in self.view.judges]
         asked = [*names, self.writer] if self.writer else names
         return max(0, self.spec.calls - count_spent(self.lake, asked, self.view.pairs, rows))
+
+    def find_jury(self, rows: list[Row]) -> Jury | None:
+        """The judges and the calls that they have left after these iterations; None where there
+        are none, or nobody counts."""
+        left = self.count_left(rows)
+        if left is None or not self.view.judges:
+            return None
+        names = {judge.annotator for judge in self.view.judges}
+        return measure_jury(self.read().found.reading, names, left, self.each)
 
     def find_pairs(self, keys: list[str]) -> pl.DataFrame:
         """The candidate pairs of these ids."""
@@ -224,7 +234,8 @@ def _plan(loop: Loop, rows: list[Row], kind: str) -> None:
     """Fix the pairs of the next iteration and commit them."""
     taken = {key for row in rows for key in row["pair_ids"]}
     chosen: list[str] = []
-    ended = None
+    ended, told = None, ""
+    left = loop.count_left(rows)
     evidence = loop.look() if kind == GOLD else loop.read().evidence
     if kind == GOLD:
         _check_enough(loop, evidence)
@@ -237,7 +248,16 @@ def _plan(loop: Loop, rows: list[Row], kind: str) -> None:
         ended = None if chosen else NO_POOL
     else:
         chosen = choose_rejudged(loop.read(), taken, loop.recipe.label.threshold)
-    left = loop.count_left(rows)
+        jury = loop.find_jury(rows)
+        if jury:
+            state = loop.read()
+            worth, count = spend_calls(state.find_odds(chosen), jury)
+            chosen = worth["pair_id"].to_list()
+            ended = NO_CALLS if len(chosen) < count else None
+            told = (
+                f", which is expected to put {worth['gain'].sum():.1f} labels right for "
+                f"{len(chosen) * jury.each} calls"
+            )
     if left is not None and len(chosen) * loop.each > left:
         chosen, ended = chosen[: left // loop.each], NO_CALLS
     row: dict[str, Any] = {
@@ -257,7 +277,7 @@ def _plan(loop: Loop, rows: list[Row], kind: str) -> None:
         **dict.fromkeys(("seconds", "minutes"), 0.0),
     }
     write_iteration(loop.lake, loop.run, row, "planned")
-    loop.run.tell(f"iteration {row['number']} ({kind}): {len(chosen)} pairs to judge")
+    loop.run.tell(f"iteration {row['number']} ({kind}): {len(chosen)} pairs to judge{told}")
 
 
 def _check_enough(loop: Loop, evidence: Evidence) -> None:
@@ -346,7 +366,10 @@ def _conclude_judging(loop: Loop, rows: list[Row], row: Row) -> None:
             check_heard(view.judges, said)
             check_worth(loop.run, view.judges, loop.look())
     elif row["kind"] == RETRIEVAL and loop.spec.minutes > 0:
-        reviews = choose_people(loop.lake, loop.recipe, loop.read())
+        state, jury = loop.read(), loop.find_jury(rows)
+        taken = {key for known in rows for key in known["pair_ids"]}
+        left = choose_rejudged(state, taken, loop.recipe.label.threshold) if jury else []
+        reviews = choose_people(loop.lake, loop.recipe, state, jury, left)
         if reviews:
             asked = sorted(review["pair_id"] for review in reviews)
             write_iteration(loop.lake, loop.run, row, "waiting", reviews, asked=asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from annotators.loop.sorting import sort_pairs
 from annotators.loop.spending import Source, spend
 from pipelines.label.loop.evidence import FIRST_GOLD, Evidence
 from pipelines.label.loop.recycling import KEYS, hear_jury, measure_reader, turn_to_label
+from pipelines.label.loop.valuing import JURY, Jury
 from pipelines.label.people.costs import expect_seconds
 from pipelines.label.people.targets import list_targets
 from pipelines.label.people.voices import CONTEXT
@@ -78,6 +80,12 @@ class State:
         readers = self.found.p_best, self.found.p_gold
         right = [self._measure(p)["accuracy"] for p in readers]
         return readers[int(np.argmax(right))]
+
+    def find_odds(self, keys: Sequence[str]) -> pl.DataFrame:
+        """pair_id and z, the log odds of its label, of these pairs read, in the order given."""
+        known = self.pairs.select("pair_id", z=pl.Series(self.found.log_odds))
+        wanted = pl.DataFrame({"pair_id": keys}, schema={"pair_id": pl.String})
+        return wanted.join(known, on="pair_id", maintain_order="left")
 
     def measure(self) -> dict[str, Any]:
         """The columns of `iterations` that say how right the readers are on gold."""
@@ -169,13 +177,20 @@ def choose_rejudged(state: State, taken: set[str], threshold: float) -> list[str
     return asked.sort(sure.round(9), "pair_id")["pair_id"].to_list()
 
 
-def choose_people(lake: Lake, recipe: Recipe, state: State) -> list[dict[str, Any]]:
+def choose_people(
+    lake: Lake, recipe: Recipe, state: State, jury: Jury | None = None, shared: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """Rows of `reviews` for the pairs on which people's minutes are expected to put most labels
-    right (see `annotators.loop.spending`), within `loop.minutes`."""
-    frame = state.pairs.with_columns(z=pl.Series(state.found.log_odds)).filter(
-        on_train() & pl.col("truth").is_null()
-    )
-    return _ask(lake, recipe, frame, LOOP)
+    right (see `annotators.loop.spending`), within `loop.minutes`.
+
+    Args:
+        jury: the judges, where calls are counted, for what each is better asked about.
+        shared: the pairs that they would be asked about in the end (see `choose_rejudged`).
+    """
+    frame = state.pairs.with_columns(
+        z=pl.Series(state.found.log_odds), shared=pl.col("pair_id").is_in(list(shared))
+    ).filter(on_train() & pl.col("truth").is_null())
+    return _ask(lake, recipe, frame, LOOP, jury)
 
 
 def choose_random(lake: Lake, recipe: Recipe, evidence: Evidence) -> list[dict[str, Any]]:
@@ -185,17 +200,24 @@ def choose_random(lake: Lake, recipe: Recipe, evidence: Evidence) -> list[dict[s
     drawn = sorted(ids, key=lambda key: (make_seed("first gold", recipe.seed, key), key))
     order = pl.DataFrame({"pair_id": drawn}, schema={"pair_id": pl.String})
     frame = order.join(evidence.pairs, on="pair_id", maintain_order="left")
-    return _ask(lake, recipe, frame.with_columns(z=pl.lit(0.0)), FIRST_GOLD)
+    return _ask(lake, recipe, frame.with_columns(z=pl.lit(0.0), shared=pl.lit(False)), FIRST_GOLD)
 
 
-def _ask(lake: Lake, recipe: Recipe, pairs: pl.DataFrame, reason: str) -> list[dict[str, Any]]:
-    """Rows of `reviews` for those of `pairs` (with z, the log odds of their labels) that are not
-    there yet: what fills `loop.minutes` best, the first of equals."""
+def _ask(
+    lake: Lake, recipe: Recipe, pairs: pl.DataFrame, reason: str, jury: Jury | None = None
+) -> list[dict[str, Any]]:
+    """Rows of `reviews` for those of `pairs` that are not there yet: what fills `loop.minutes`
+    best, the first of equals.
+
+    Args:
+        pairs: with z, the log odds of their labels, and shared, whether the jury may be asked too.
+    """
     minutes = recipe.loop.minutes if recipe.loop else 0.0
     known = set(lake.query("SELECT DISTINCT review_id FROM reviews")["review_id"])
     told = list_targets(pairs.with_columns(reason=pl.lit(reason)), "preference")
     targets = [
-        {**row, "z": z} for row, z in zip(told, pairs["z"], strict=True)
+        {**row, "z": z, "shared": shared}
+        for row, z, shared in zip(told, pairs["z"], pairs["shared"], strict=True)
         if row["review_id"] not in known
     ]  # fmt: skip
     if not targets or minutes <= 0:
@@ -214,8 +236,13 @@ def _ask(lake: Lake, recipe: Recipe, pairs: pl.DataFrame, reason: str) -> list[d
         chosen = [(place, FIRST_WORTH) for place in range(places)]
     else:
         people = Source("people", float(np.log(PERSON / (1 - PERSON))), minutes)
-        spent = spend([row["z"] for row in targets], (people,), {"people": cost})
-        chosen = list(spent.select("place", "gain").iter_rows())
+        sources, costs = (people,), {"people": cost}
+        if jury:
+            sources += (jury.source,)
+            costs[JURY] = [jury.each if row["shared"] else float("inf") for row in targets]
+        spent = spend([row["z"] for row in targets], sources, costs)
+        mine = spent.filter(pl.col("by") == "people")
+        chosen = list(mine.select("place", "gain").iter_rows())
     return [
         {
             **{name: targets[place][name] for name in REVIEW},
@@ -223,11 +250,16 @@ def _ask(lake: Lake, recipe: Recipe, pairs: pl.DataFrame, reason: str) -> list[d
             "question": "preference",
             "role": "work",
             "gain": gain,
-            "why": json.dumps({"worth": gain}, sort_keys=True),
+            "why": json.dumps({"worth": gain, **_value(targets[place], jury)}, sort_keys=True),
             "expected_seconds": seconds[place],
         }
         for place, gain in chosen
     ]
+
+
+def _value(target: dict[str, Any], jury: Jury | None) -> dict[str, float]:
+    """What the jury's word on the same pair is expected to gain, where it may be asked for it."""
+    return {JURY: jury.gain([target["z"]])[0]} if jury and target["shared"] else {}
 
 
 def _embed(

@@ -1,0 +1,97 @@
+"""Calls are spent where the jury's word is expected to put most labels right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from annotators.loop.stacking import fit_reading
+from pipelines.label.loop.plans import choose_people
+from pipelines.label.loop.valuing import Jury, measure_jury, spend_calls
+from pipelines.steps import run_step
+from tests.pipelines.label.loop.planted_pool import use_numbers
+from tests.pipelines.label.loop.test_iterating import list_rows, make_loop_recipe, open_loop
+from tests.stub_server import run_stub
+
+
+def read_judges(*own: int) -> Any:
+    """A reading of judges who are right on 80 % of 200 pairs; those of one number are one."""
+    generator = np.random.default_rng(3)
+    truth = (generator.random(200) < 0.5).astype(float)
+    right = {place: generator.random(200) < 0.8 for place in sorted(set(own))}
+    said = np.column_stack([np.where(right[one], truth, 1 - truth) for one in own])
+    names = [f"judge-{place}" for place in range(len(own))]
+    return fit_reading(names, said, truth, [f"p{at}" for at in range(200)])
+
+
+def test_judges_who_err_together_add_less() -> None:
+    def weigh(*own: int) -> float:
+        return measure_jury(read_judges(*own), {f"judge-{k}" for k in range(9)}, 9, 2).log_odds
+
+    one, twice, apart = weigh(0), weigh(0, 0), weigh(0, 1)
+    assert one == pytest.approx(np.log(4), abs=0.4)
+    assert twice == pytest.approx(one, abs=0.15) and apart > 1.7 * one
+    assert measure_jury(read_judges(0), {"somebody else"}, 9, 2).log_odds == 0
+
+
+def test_calls_go_where_a_label_may_turn_and_no_further_than_they_reach() -> None:
+    pairs = pl.DataFrame(
+        {"pair_id": ["sure", "open", "leaning", "far"], "z": [3.0, 0.1, -0.8, -1.5]}
+    )
+    chosen, worth = spend_calls(pairs, Jury(1.0, 100, 2))
+    assert chosen["pair_id"].to_list() == ["open", "leaning"] and worth == 2
+    assert chosen["gain"][0] > chosen["gain"][1] > 0
+    assert spend_calls(pairs, Jury(1.0, 3, 2))[0]["pair_id"].to_list() == ["open"]
+    for broke in (Jury(1.0, 1, 2), Jury(1.0, 0, 2), Jury(0.0, 100, 2)):
+        assert spend_calls(pairs, broke)[0].is_empty()
+    none, worth = spend_calls(pairs.clear(), Jury(1.0, 100, 2))
+    assert none.is_empty() and worth == 0
+
+
+def test_people_are_asked_what_the_jury_is_not_better_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_numbers(monkeypatch)
+    recipe = make_loop_recipe(tmp_path, "http://x/v1", loop={"minutes": 3, "calls": 100})
+    with open_loop(tmp_path, recipe) as work:
+        evidence = work.look().evidence
+        state: Any = SimpleNamespace(
+            pairs=evidence.pairs,
+            found=SimpleNamespace(log_odds=np.linspace(-0.5, 0.5, len(evidence.pairs))),
+        )
+        open_ = evidence.pairs.filter(pl.col("truth").is_null())["pair_id"].to_list()
+
+        def ask(jury: Jury | None, left: list[str]) -> dict[str, dict[str, float]]:
+            rows = choose_people(work.lake, recipe, state, jury, left)
+            assert {row["left"] for row in rows} == {"a", "b"}  # the side that is shown there
+            return {row["pair_id"]: json.loads(row["why"]) for row in rows}
+
+        alone = ask(None, [])
+        half = sorted(alone)[::2]
+        assert len(half) > 2 and all(why.keys() == {"worth"} for why in alone.values())
+        assert ask(Jury(2.0, 0, 2), half).keys() == alone.keys()  # nothing left to pay the jury by
+        shared = ask(Jury(2.0, 10_000, 2), half)
+        assert len(shared) == len(alone) and not shared.keys() & set(half)
+        weak = ask(Jury(0.3, 1, 2), open_)
+        assert all(why["worth"] > why["jury"] >= 0 for why in weak.values()) and weak
+
+
+def test_the_loop_judges_again_what_is_worth_a_call_and_says_what_it_expects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_numbers(monkeypatch)
+    told: list[str] = []
+    with run_stub(judges=True) as stub:
+        recipe = make_loop_recipe(tmp_path, stub.url, loop={"iterations": 0, "calls": 5000})
+        with open_loop(tmp_path, recipe, told.append) as work:
+            run_step(work, "judge")
+            pairs = len(list_rows(work)[-1]["pair_ids"])
+    (line,) = [line for line in told if "(rejudging)" in line and "to judge" in line]
+    assert pairs > 3 and f"{pairs} pairs to judge, which is expected to put" in line
+    assert f"labels right for {2 * pairs} calls" in line
