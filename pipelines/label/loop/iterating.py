@@ -205,7 +205,7 @@ def choose_kind(rows: list[Row], spec: LoopSpec, pool: str) -> str | None:
     mine = [row for row in rows if row["pool"] == pool]
     if any(row["kind"] == REJUDGING for row in mine):
         return None
-    fetched = sum(row["kind"] == RETRIEVAL for row in rows)
+    fetched = sum(row["kind"] == RETRIEVAL for row in mine)
     ended = bool(mine) and mine[-1]["ended"] is not None
     return REJUDGING if ended or fetched >= spec.iterations else RETRIEVAL
 
@@ -301,9 +301,23 @@ def _check_enough(loop: Loop, evidence: Evidence) -> None:
     check_gold(loop.recipe, evidence)
     raise TooLittleGold(
         f"{loop.recipe.name}: {known} gold pairs teach, and weighing judges takes {LEAST_GOLD}: "
-        f"have people label {LEAST_GOLD - known} more, drawn at random, or import them (with "
-        "minutes under loop they are asked). No call was made"
+        f"have people label {LEAST_GOLD - known} more, drawn at random, or import them "
+        f"({_say_unasked(loop, evidence)}). No call was made"
     )
+
+
+def _say_unasked(loop: Loop, evidence: Evidence) -> str:
+    """Why no pair waits for people as their first gold, and the mend."""
+    if loop.spec.minutes <= 0:
+        return "with minutes under loop they are asked"
+    known = loop.lake.query("SELECT DISTINCT pair_id FROM reviews")["pair_id"]
+    bare = pl.col("truth").is_null() & ~pl.col("pair_id").is_in(known.implode())
+    if evidence.pairs.filter(bare).is_empty():
+        return (
+            "people were asked about every other pair already: have what is open answered and "
+            "released, or import more pairs"
+        )
+    return f"the {loop.spec.minutes:g} minutes under loop hold no pair: raise them"
 
 
 def _count_asked(loop: Loop) -> int:

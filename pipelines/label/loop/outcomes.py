@@ -114,7 +114,8 @@ def conclude(readings: pl.DataFrame, spec: LoopSpec, threshold: float) -> pl.Dat
 def _explain(bare: pl.Expr) -> pl.Expr:
     share = pl.col("own").round(3)
     told = pl.format("all voices together give its label a probability of {}", share)
-    none = pl.format("it came with no label, and its surer side has a probability of {}", share)
+    with_ = pl.when(pl.col("came").is_null()).then(pl.lit("no label")).otherwise(pl.lit("a tie"))
+    none = pl.format("it came with {}, and its surer side has a probability of {}", with_, share)
     return (
         pl.when(bare)
         .then(none)

@@ -18,7 +18,9 @@ from annotators.loop.jury import JuryNoBetterThanChance
 from annotators.loop.stacking import LEAST_GOLD, TooLittleGold
 from pipelines.label.loop import iterating
 from pipelines.label.loop.iterating import choose_kind, is_rising
+from pipelines.label.loop.plans import REVIEW
 from pipelines.label.loop.progress import find_iterations, name_loop, write_iteration
+from pipelines.label.people.targets import list_targets
 from pipelines.lake.importing import import_pool
 from pipelines.lake.run import StageSummary, new_run
 from pipelines.steps import Work, open_work, run_step, settle
@@ -350,6 +352,27 @@ def test_with_minutes_and_no_gold_people_are_asked_for_the_first(
         assert 20 < len(reviews) < 70 and reviews["expected_seconds"].sum() <= 20 * 60
 
 
+def test_too_little_gold_says_why_nobody_is_asked_for_more(tmp_path: Path) -> None:
+    for minutes, words in ((0, "with minutes under loop they are asked"), (0.01, "hold no pair")):
+        folder = tmp_path / str(minutes)
+        folder.mkdir()
+        recipe = make_loop_recipe(folder, "http://x/v1", gold=20, loop={"minutes": minutes})
+        with open_loop(folder, recipe) as work, pytest.raises(TooLittleGold, match=words):
+            run_step(work, "judge")
+    with open_loop(folder, recipe) as work:
+        queued = list_targets(
+            work.look().pairs.with_columns(reason=pl.lit("undecided")), "preference"
+        )
+        rows = [
+            {**{name: row[name] for name in REVIEW}, "status": "queued", "question": "preference",
+             "role": "work"}
+            for row in queued
+        ]  # fmt: skip
+        work.lake.append({"reviews": rows}, run=work.run, stage="test")
+        with pytest.raises(TooLittleGold, match="asked about every other pair already"):
+            run_step(work, "judge")
+
+
 def test_only_what_was_drawn_at_random_weighs_the_voices(tmp_path: Path, stub: Stub) -> None:
     """People's gold on other pairs was chosen by need, and would show the voices at their worst."""
     recipe = make_loop_recipe(tmp_path, stub.url, gold=0, loop={"minutes": 40})
@@ -386,6 +409,12 @@ def test_what_comes_next() -> None:
     assert choose_kind([gold, over], spec, "p") == "rejudging"
     assert choose_kind([gold, over, last], spec, "p") is None
     assert choose_kind([gold, over, last], spec, "grown") == "retrieval"
+    grown = make_row("retrieval", pool="grown")
+    spent = [gold, one, one, last]  # all iterations of one pool are none of the next one
+    assert choose_kind(spent, spec, "p") is None
+    assert choose_kind(spent, spec, "grown") == "retrieval"
+    assert choose_kind([*spent, grown], spec, "grown") == "retrieval"
+    assert choose_kind([*spent, grown, grown], spec, "grown") == "rejudging"
     assert choose_kind([gold], LoopSpec(iterations=0), "p") == "rejudging"
 
 

@@ -96,3 +96,12 @@ def test_what_becomes_of_the_plain_cases() -> None:
     assert rules(keep="consistent") == [
         "keep", "flip_unanimous", "inconsistent", "flip_unanimous", "inconsistent", *rest
     ]  # fmt: skip
+
+
+def test_a_pair_that_came_with_a_tie_is_not_said_to_have_no_label() -> None:
+    spec = LoopSpec()
+    rows: list[tuple[float | None, ...]] = [(0.9, 0.9, 0.9, 0.9, came) for came in (None, 0.5, 1.0)]
+    none, tie, sided = conclude(make_readings(rows, spec), spec, 0.75)["why"]
+    assert none == "it came with no label, and its surer side has a probability of 0.9"
+    assert tie == "it came with a tie, and its surer side has a probability of 0.9"
+    assert "came with" not in sided
