@@ -14,8 +14,9 @@ _WORTH = re.compile(r"\bworth (\d+)")
 
 
 def read_worths(shown: str) -> list[int]:
-    """What the responses in a question say they are worth, in the order in which they stand."""
-    return [int(worth) for worth in _WORTH.findall(shown)]
+    """What the responses in a question say they are worth, in the order in which they stand;
+    those of the examples before it are not asked about."""
+    return [int(worth) for worth in _WORTH.findall(shown.rpartition("[End of the examples]")[2])]
 
 
 def prefer_first(shown: str) -> float | None:
