@@ -34,7 +34,7 @@ from benchmarks.ten_million import _apart
 GOAL_SECONDS, GOAL_GIB = 900, 6
 JURY = "(jury, excluded)"
 STEPS = {
-    "what speaks": "pipelines.label.loop.iterating:Loop.look",
+    "what speaks": "pipelines.label.loop.looking:Loop.look",
     "keys of the texts": "pipelines.label.loop.recycling:embed_sides",
     "vectors": "pipelines.label.loop.recycling:compare_keyed",
     "read": "pipelines.label.loop.recycling:read_pool",

@@ -21,18 +21,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from annotators.loop.stacking import LEAST_GOLD, TooLittleGold
-from pipelines.label.describing import describe_pairs, load_writer
+from pipelines.label.describing import describe_pairs
 from pipelines.label.judging import judge_pairs
 from pipelines.label.labelling import find_judgments
-from pipelines.label.loop.charging import count_calls, count_spent
-from pipelines.label.loop.evidence import Evidence, find_drawn, gather_evidence
+from pipelines.label.loop.evidence import Evidence
+from pipelines.label.loop.first_gold import check_enough, count_open, list_drawn
 from pipelines.label.loop.hearing import check_heard, check_worth
+from pipelines.label.loop.looking import Loop
 from pipelines.label.loop.plans import (
-    State,
     choose_gold,
     choose_people,
-    choose_random,
     choose_rejudged,
     choose_retrieved,
     list_untouched,
@@ -45,23 +43,15 @@ from pipelines.label.loop.progress import (
     count_cost,
     find_iterations,
     list_iterations,
-    name_loop,
     write_iteration,
 )
-from pipelines.label.loop.recycling import check_gold, read_evidence
-from pipelines.label.loop.valuing import Jury, measure_jury, spend_calls
-from pipelines.label.sides import size_sides
+from pipelines.label.loop.valuing import spend_calls
 from pipelines.lake.catalogue import Lake
 from pipelines.lake.run import Run, StageSummary, add_summaries
 from pipelines.view import View
-from schemas.ids import make_id
 from schemas.looping import LoopSpec
 
 STAGE = "judge"
-SAID = """
-SELECT (SELECT count(*) FROM judgments), (SELECT count(*) FROM imports),
-    (SELECT count(*) FROM reviews)
-"""
 NOT_RISING = "accuracy on gold no longer rises by its standard error"
 NO_POOL = "no pair of the pool is left to fetch"
 NO_CALLS = "the calls are spent"
@@ -69,71 +59,6 @@ NOBODY = "there are no judges and no minutes of people"
 NOT_ASKED = "no open pair is left that the minutes of people reach and pay for"
 REJUDGED = "what the best model does not agree with was judged again"
 NOT_REJUDGED = "nothing was judged again"
-
-
-class Loop:
-    """A recipe's loop over a lake, as one run sees it."""
-
-    def __init__(self, lake: Lake, run: Run, view: View) -> None:
-        self.lake, self.run, self.view = lake, run, view
-        self.recipe = view.recipe
-        self.spec = view.recipe.loop or LoopSpec()
-        self.loop_id = name_loop(view.recipe)
-        self.pool = make_id("pool", sorted(view.pairs["pair_id"]))
-        writer = load_writer(view.recipe, view.base)
-        self.writer = writer.annotator if writer else None
-        self.each = sum(map(count_calls, view.judges)) + (writer is not None)  # calls a pair
-        self._state: State | None = None
-        self._seen: tuple[tuple[int, ...], Evidence] | None = None
-
-    def count_left(self, rows: list[Row]) -> int | None:
-        """How many calls of `loop.calls` are left after these iterations; None: no bound."""
-        if self.spec.calls is None:
-            return None
-        names = [judge.annotator for judge in self.view.judges]
-        asked = [*names, self.writer] if self.writer else names
-        return max(0, self.spec.calls - count_spent(self.lake, asked, self.view.pairs, rows))
-
-    def find_jury(self, rows: list[Row]) -> Jury | None:
-        """The judges and the calls that they have left after these iterations; None where there
-        are none, or nobody counts."""
-        left = self.count_left(rows)
-        if left is None or not self.view.judges:
-            return None
-        names = {judge.annotator for judge in self.view.judges}
-        return measure_jury(self.read().found.reading, names, left, self.each)
-
-    def find_pairs(self, keys: list[str]) -> pl.DataFrame:
-        """The candidate pairs of these ids."""
-        mine = pl.Series(keys, dtype=pl.String).implode()
-        return self.view.pairs.filter(pl.col("pair_id").is_in(mine))
-
-    def look(self) -> Evidence:
-        """What speaks of the pool now; looked for anew where an opinion, an edition or
-        a review has come (none ever goes)."""
-        told = self.lake.query(SAID).row(0)
-        if self._seen is None or self._seen[0] != told:
-            self._seen = told, self._look()
-        return self._seen[1]
-
-    def _look(self) -> Evidence:
-        view = self.view
-
-        def find(pairs: pl.DataFrame) -> pl.DataFrame:
-            return find_judgments(self.lake, self.recipe, view.judges, pairs, view.variants)
-
-        view.forget_texts()
-        sizes, drawn = size_sides(self.lake, view.pairs), find_drawn(self.lake)
-        return gather_evidence(find, view.pairs, view.prompts, sizes, drawn)
-
-    def read(self) -> State:
-        """The pool as it reads now."""
-        evidence = self.look()
-        state = self._state
-        if state is None or not state.evidence.says_same(evidence):
-            found = read_evidence(self.lake, self.run, self.recipe, evidence)
-            state = self._state = State(evidence, *found)
-        return state
 
 
 def run_loop(lake: Lake, run: Run, view: View, limit: int | None = None) -> StageSummary:
@@ -218,18 +143,6 @@ def is_rising(rows: list[Row], accuracy: float, n: int) -> bool:
     return not before or accuracy > max(before) + error
 
 
-def count_open(lake: Lake, asked: list[str]) -> int:
-    """How many of these pairs people have still to settle: neither released nor discarded, and not
-    gone from the desk."""
-    wanted = pl.DataFrame({"pair_id": asked}, schema={"pair_id": pl.String})
-    found = lake.query(
-        "SELECT count(*) AS n FROM wanted ANTI JOIN releases USING (pair_id) "
-        "ANTI JOIN (SELECT pair_id FROM reviews WHERE status = 'gone') USING (pair_id)",
-        wanted=wanted,
-    )
-    return int(found["n"][0])
-
-
 def _plan(loop: Loop, rows: list[Row], kind: str) -> None:
     """Fix the pairs of the next iteration and commit them."""
     taken = {key for row in rows for key in row["pair_ids"]}
@@ -238,7 +151,7 @@ def _plan(loop: Loop, rows: list[Row], kind: str) -> None:
     left = loop.count_left(rows)
     evidence = loop.look() if kind == GOLD else loop.read().evidence
     if kind == GOLD:
-        _check_enough(loop, evidence)
+        check_enough(loop, evidence)
     if not loop.recipe.judges:
         ended = NOBODY if kind == RETRIEVAL and loop.spec.minutes <= 0 else None
     elif kind == GOLD:
@@ -250,8 +163,7 @@ def _plan(loop: Loop, rows: list[Row], kind: str) -> None:
         chosen = choose_rejudged(loop.read(), taken, loop.recipe.label.threshold)
         jury = loop.find_jury(rows)
         if jury:
-            state = loop.read()
-            worth, count = spend_calls(state.find_odds(chosen), jury)
+            worth, count = spend_calls(loop.read().find_odds(chosen), jury)
             chosen = worth["pair_id"].to_list()
             ended = NO_CALLS if len(chosen) < count else None
             told = (
@@ -267,7 +179,7 @@ def _plan(loop: Loop, rows: list[Row], kind: str) -> None:
         "kind": kind,
         "pool": loop.pool,
         "pair_ids": sorted(chosen),
-        "asked": _list_drawn(loop) if kind == GOLD else [],
+        "asked": list_drawn(loop) if kind == GOLD else [],
         "gold": int((~np.isnan(evidence.truth)).sum()),
         "silver": len((taken | set(chosen)) - _list_gold(evidence)),
         "candidates": len(list_untouched(evidence, taken)),
@@ -278,57 +190,6 @@ def _plan(loop: Loop, rows: list[Row], kind: str) -> None:
     }
     write_iteration(loop.lake, loop.run, row, "planned")
     loop.run.tell(f"iteration {row['number']} ({kind}): {len(chosen)} pairs to judge{told}")
-
-
-def _check_enough(loop: Loop, evidence: Evidence) -> None:
-    """See that there is gold to begin with; where people may be asked, ask them for it."""
-    for line in evidence.notices:
-        loop.run.tell(line)
-    known = int((~np.isnan(evidence.truth)).sum())
-    if known >= LEAST_GOLD:
-        return
-    if _count_asked(loop) == 0:
-        reviews = choose_random(loop.lake, loop.recipe, evidence)
-        if reviews:
-            loop.lake.append({"reviews": reviews}, run=loop.run, stage="loop", message="first gold")
-    open_ = _count_asked(loop)
-    if open_:
-        raise TooLittleGold(
-            f"{loop.recipe.name}: {known} gold pairs teach, and weighing judges takes "
-            f"{LEAST_GOLD}. {open_} pairs drawn at random wait for people: send them (assay review "
-            "push), pull and release the answers, and run the same command again. No call was made"
-        )
-    check_gold(loop.recipe, evidence)
-    raise TooLittleGold(
-        f"{loop.recipe.name}: {known} gold pairs teach, and weighing judges takes {LEAST_GOLD}: "
-        f"have people label {LEAST_GOLD - known} more, drawn at random, or import them "
-        f"({_say_unasked(loop, evidence)}). No call was made"
-    )
-
-
-def _say_unasked(loop: Loop, evidence: Evidence) -> str:
-    """Why no pair waits for people as their first gold, and the mend."""
-    if loop.spec.minutes <= 0:
-        return "with minutes under loop they are asked"
-    known = loop.lake.query("SELECT DISTINCT pair_id FROM reviews")["pair_id"]
-    bare = pl.col("truth").is_null() & ~pl.col("pair_id").is_in(known.implode())
-    if evidence.pairs.filter(bare).is_empty():
-        return (
-            "people were asked about every other pair already: have what is open answered and "
-            "released, or import more pairs"
-        )
-    return f"the {loop.spec.minutes:g} minutes under loop hold no pair: raise them"
-
-
-def _count_asked(loop: Loop) -> int:
-    """How many of the pairs drawn for a first gold people have still to settle."""
-    return count_open(loop.lake, _list_drawn(loop))
-
-
-def _list_drawn(loop: Loop) -> list[str]:
-    """The pairs of this pool that were drawn for a first gold."""
-    mine = set(loop.view.pairs["pair_id"])
-    return [key for key in find_drawn(loop.lake) if key in mine]
 
 
 def _list_gold(evidence: Evidence) -> set[str]:
