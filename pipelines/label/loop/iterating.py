@@ -78,13 +78,13 @@ def run_loop(lake: Lake, run: Run, view: View, limit: int | None = None) -> Stag
     parts: list[StageSummary] = []
     waiting = 0
     with lake.lease(f"loop:{loop.loop_id[:16]}", run):
-        if run.retry_failed:
+        if run.retry_failed or _is_given_more(loop):
             parts += _try_again(loop, limit)
         while True:
             rows = find_iterations(lake, loop.loop_id)
             last = rows[-1] if rows else None
             if last is None or last["status"] == "done":
-                kind = choose_kind(rows, loop.spec, loop.pool)
+                kind = choose_kind(rows, loop.spec, loop.pool, more=loop.reaches_a_pair(rows))
                 if kind is None:
                     break
                 _plan(loop, rows, kind)
@@ -118,18 +118,20 @@ def run_loop(lake: Lake, run: Run, view: View, limit: int | None = None) -> Stag
     )
 
 
-def choose_kind(rows: list[Row], spec: LoopSpec, pool: str) -> str | None:
+def choose_kind(rows: list[Row], spec: LoopSpec, pool: str, *, more: bool = False) -> str | None:
     """What the next iteration is to be; None where all is done for this pool.
 
     Args:
         rows: the iterations so far, all done.
         pool: the hash of the candidate pairs.
+        more: whether the calls that are left reach for another pair. A loop that its calls had
+            ended then judges again.
     """
     if not rows:
         return GOLD
     mine = [row for row in rows if row["pool"] == pool]
     if any(row["kind"] == REJUDGING for row in mine):
-        return None
+        return REJUDGING if more and mine[-1]["ended"] == NO_CALLS else None
     fetched = sum(row["kind"] == RETRIEVAL for row in mine)
     ended = bool(mine) and mine[-1]["ended"] is not None
     return REJUDGING if ended or fetched >= spec.iterations else RETRIEVAL
@@ -196,9 +198,17 @@ def _list_gold(evidence: Evidence) -> set[str]:
     return set(evidence.pairs.filter(pl.col("truth").is_not_null())["pair_id"])
 
 
+def _is_given_more(loop: Loop) -> bool:
+    """Whether the calls of a loop ended it, and it has more of them now."""
+    rows = find_iterations(loop.lake, loop.loop_id)
+    done = bool(rows) and rows[-1]["status"] == "done"
+    return done and rows[-1]["ended"] == NO_CALLS and loop.reaches_a_pair(rows)
+
+
 def _try_again(loop: Loop, limit: int | None) -> list[StageSummary]:
-    """Make the failed calls of the iterations that are through again. What they measured stays as
-    it was; what is read of the pool afterwards heeds what was heard now."""
+    """Make the calls of the iterations that are through which they had no calls for, and where that
+    is asked for those that failed. What they measured stays as it was; what is read of the pool
+    afterwards heeds what was heard now."""
     rows = [row for row in find_iterations(loop.lake, loop.loop_id) if row["status"] != "planned"]
     keys = [key for row in rows for key in row["pair_ids"]]
     return [_carry_out(loop, rows, "the iterations before", keys, limit)] if keys else []

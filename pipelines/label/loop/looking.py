@@ -49,6 +49,11 @@ class Loop:
         asked = [*names, self.writer] if self.writer else names
         return max(0, self.spec.calls - count_spent(self.lake, asked, self.view.pairs, rows))
 
+    def reaches_a_pair(self, rows: list[Row]) -> bool:
+        """Whether the calls that are left after these iterations pay for a pair."""
+        left = self.count_left(rows)
+        return left is None or left >= self.each
+
     def find_jury(self, rows: list[Row]) -> Jury | None:
         """The judges and the calls that they have left after these iterations; None where there
         are none, or nobody counts."""

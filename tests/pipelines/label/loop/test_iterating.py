@@ -275,6 +275,15 @@ def test_the_calls_are_a_bound(
         assert "the calls are spent" in {row["ended"] for row in rows}
         assert rows[-1]["kind"] == "rejudging" and rows[-1]["status"] == "done"
         assert run_step(work, "judge").extra["calls"] == 0
+        more = recipe.model_copy(
+            update={"loop": recipe.loop.model_copy(update={"calls": calls + 60})}
+        )
+        given = Work(work.lake, work.run, more, work.base)
+        made += run_step(given, "judge").extra["calls"]
+        assert calls < made <= calls + 60
+        assert list_rows(given)[: len(rows)] == rows and list_rows(given)[-1]["verdicts"] > 0
+        assert calls + 60 - 17 < made or list_rows(given)[-1]["ended"] != "the calls are spent"
+        assert run_step(given, "judge").extra["calls"] == 0
 
 
 def test_answers_that_must_be_mended_end_the_loop_at_the_bound(tmp_path: Path) -> None:
@@ -286,6 +295,14 @@ def test_answers_that_must_be_mended_end_the_loop_at_the_bound(tmp_path: Path) -
             rows = list_rows(work)
             assert [row["status"] for row in rows] == ["done"] * len(rows)
             assert {row["ended"] for row in rows} == {"the calls are spent"}
+            more = recipe.model_copy(update={"loop": LoopSpec(neighbours=8)})
+            given = Work(work.lake, work.run, more, work.base)
+            run_step(given, "judge")
+            assert list_rows(given)[-1]["ended"] != "the calls are spent"
+            judged = work.lake.query("SELECT pair_id FROM (SELECT DISTINCT response_a, response_b "
+                "FROM judgments WHERE NOT starts_with(annotator, 'import:')) JOIN pairs_ USING "
+                "(response_a, response_b)", pairs_=given.look().pairs)  # fmt: skip
+            assert set(judged["pair_id"]) >= {key for row in rows for key in row["pair_ids"]}
 
 
 def test_failed_calls_of_iterations_that_are_done_are_made_again_on_demand(tmp_path: Path) -> None:
@@ -406,6 +423,10 @@ def test_what_comes_next() -> None:
     assert choose_kind([gold, one, one], spec, "p") == "rejudging"
     assert choose_kind([gold, over], spec, "p") == "rejudging"
     assert choose_kind([gold, over, last], spec, "p") is None
+    assert choose_kind([gold, over, last], spec, "p", more=True) is None
+    short = make_row("rejudging", ended="the calls are spent")
+    assert choose_kind([gold, over, short], spec, "p") is None
+    assert choose_kind([gold, over, short], spec, "p", more=True) == "rejudging"
     assert choose_kind([gold, over, last], spec, "grown") == "retrieval"
     grown = make_row("retrieval", pool="grown")
     spent = [gold, one, one, last]  # all iterations of one pool are none of the next one
