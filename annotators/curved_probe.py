@@ -32,10 +32,6 @@ class CurvedProbe:
         """The reward of each response: (n)."""
         return np.tanh(_add_one(vectors) @ self.hidden.T) @ self.out
 
-    def predict(self, first: ArrayLike, second: ArrayLike) -> Array:
-        """The probability that the first response of each pair is better."""
-        return expit(self.reward(first) - self.reward(second))
-
 
 def fit_curved(
     first: ArrayLike,

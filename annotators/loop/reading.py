@@ -101,7 +101,7 @@ def read_pool(
         spread: of the probes' weights.
 
     Raises:
-        TooLittleGold: see `fit_reading`. NothingToLearn: see `annotators.probe.train_probe`.
+        TooLittleGold: see `fit_reading`. NothingToLearn: see `annotators.probe.cross_fit`.
     """
     came, truth = np.asarray(label, dtype=np.float64), np.asarray(gold, dtype=np.float64)
     votes = np.asarray(said, dtype=np.float64).reshape(len(came), len(judges))
