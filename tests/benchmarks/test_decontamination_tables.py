@@ -9,17 +9,18 @@ import polars as pl
 import pytest
 
 from benchmarks import decontamination as tables
+from benchmarks import decontamination_tools as tools
 
 
 def test_all_tools_find_the_planted_rows_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "PLANTED", 0.2)
-    source, asked = tables.write_rows(tmp_path, 300, 40)
+    monkeypatch.setattr(tools, "PLANTED", 0.2)
+    source, asked = tools.write_rows(tmp_path, 300, 40)
     planted = pl.read_parquet(tmp_path / "planted.parquet")["id"].to_list()
     known = pl.read_parquet(asked)["text"]
     assert 30 < len(planted) < 90
-    for tool, work in tables.WORKS.items():
+    for tool, work in tools.WORKS.items():
         found = sorted(i for part in work(source, known) for i in part)
         assert found == planted, tool
 
