@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from pipelines.label.loop.plans import choose_retrieved
+from tests.pipelines.label.loop.loop_lake import make_loop_recipe, open_loop
 from tests.pipelines.label.loop.planted_pool import embed_planted, use_numbers
-from tests.pipelines.label.loop.test_iterating import make_loop_recipe, open_loop
 
 
 def describe(row: dict[str, Any]) -> dict[str, Any]:

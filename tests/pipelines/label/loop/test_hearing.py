@@ -16,8 +16,8 @@ from pipelines.label.loop.evidence import Evidence
 from pipelines.label.loop.hearing import JudgeNotHeard, check_heard, check_worth
 from pipelines.lake.run import new_run
 from pipelines.steps import run_step
+from tests.pipelines.label.loop.loop_lake import list_rows, make_loop_recipe, open_loop
 from tests.pipelines.label.loop.planted_pool import use_numbers
-from tests.pipelines.label.loop.test_iterating import list_rows, make_loop_recipe, open_loop
 from tests.pipelines.label.test_judges import make_judging
 from tests.stub_server import run_stub
 

@@ -6,32 +6,30 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from annotators.loop.jury import JuryNoBetterThanChance
 from annotators.loop.stacking import LEAST_GOLD, TooLittleGold
 from pipelines.label.loop import iterating
 from pipelines.label.loop.iterating import choose_kind, is_rising
 from pipelines.label.loop.plans import REVIEW
-from pipelines.label.loop.progress import find_iterations, name_loop, write_iteration
+from pipelines.label.loop.progress import write_iteration
 from pipelines.label.people.targets import list_targets
-from pipelines.lake.importing import import_pool
-from pipelines.lake.run import StageSummary, new_run
-from pipelines.steps import Work, open_work, run_step, settle
+from pipelines.steps import Work, run_step, settle
 from schemas.looping import LoopSpec
-from schemas.recipe import Recipe
 from tests.conftest import ROOT
+from tests.pipelines.label.loop.loop_lake import (
+    list_rows,
+    make_loop_recipe,
+    open_loop,
+    release,
+)
 from tests.pipelines.label.loop.planted_pool import (
-    make_pool_recipe,
-    plant_pool,
     use_numbers,
-    write_pool,
 )
 from tests.stub_server import Stub, run_stub
 
@@ -45,34 +43,6 @@ def _numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 def stub() -> Iterator[Stub]:
     with run_stub(judges=True) as running:
         yield running
-
-
-def make_loop_recipe(folder: Path, url: str, **changes: Any) -> Recipe:
-    """160 pairs, 90 of them gold, and a judge at `url` that is right on 85 % of them."""
-    known = {"accuracy": 0.85, **changes.pop("pool", {})}
-    pool = plant_pool(160, judges=1, **known)
-    file = write_pool(folder / "pool.jsonl", pool, gold=changes.pop("gold", 90), worths=True)
-    content = {
-        "models": {"m": {"model": "stub", "url": url, "concurrency": 16, "max_tries": 1}},
-        "judges": [{"name": "judge", "model": "m"}],
-        "loop": {"iterations": 2, "neighbours": 2},
-    }
-    return make_pool_recipe(file, **{**content, **changes})
-
-
-@contextmanager
-def open_loop(
-    folder: Path, recipe: Recipe, tell: Callable[[str], None] = lambda _: None, again: bool = False
-) -> Iterator[Work]:
-    run = new_run(recipe, tell=tell, retry_failed=again)
-    with open_work(str(folder / "lake"), recipe, None, run) as work:
-        import_pool(work.lake, work.run, recipe.prompts.imports[0])
-        settle(work, until="verify")
-        yield work
-
-
-def list_rows(work: Work) -> list[dict[str, Any]]:
-    return find_iterations(work.lake, name_loop(work.recipe))
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +121,7 @@ from pathlib import Path
 import pytest
 from pipelines.steps import run_step
 from tests.pipelines.label.loop.planted_pool import use_numbers
-from tests.pipelines.label.loop.test_iterating import make_loop_recipe, open_loop
+from tests.pipelines.label.loop.loop_lake import make_loop_recipe, open_loop
 
 use_numbers(pytest.MonkeyPatch())
 folder = Path(sys.argv[1])
@@ -204,28 +174,6 @@ def test_a_loop_that_asks_people_waits_for_them_and_nobody_waits_here(
         assert [r["status"] for r in list_rows(work)] == ["done"] * 3
 
 
-VOTE = {"name": "judge", "model": "m", "mode": "vote", "k": 8, "temperature": 0.7}
-
-
-def release(work: Work, keys: list[str]) -> None:
-    """People say of these pairs that the first response is better."""
-    reviews = work.lake.query("SELECT * FROM reviews WHERE status = 'queued'")
-    rows = reviews.filter(pl.col("pair_id").is_in(keys)).rows(named=True)
-    released = [
-        {"batch_id": "b", "review_id": row["review_id"], "pair_id": row["pair_id"],
-         "outcome": "gold", "tie": False, "annotators": [], "approved_by": "test", "gates": "{}"}
-        for row in rows
-    ]  # fmt: skip
-    sides = ("prompt_id", "response_a", "response_b")
-    said = [
-        {**{name: row[name] for name in sides}, "judgment_id": f"gold-{row['review_id']}",
-         "kind": "human", "annotator": "people:b", "p_a": 1.0, "tie": False, "valid": True,
-         "sample_index": 0, "gold": True}
-        for row in rows
-    ]  # fmt: skip
-    work.lake.append({"releases": released, "judgments": said}, run=work.run, stage="test")
-
-
 def test_without_judges_people_alone_are_asked_and_nothing_counts_as_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,95 +201,6 @@ def test_with_nobody_to_ask_the_loop_says_so(tmp_path: Path) -> None:
         ended = [row["ended"] for row in list_rows(work)]
         assert ended == [None, "there are no judges and no minutes of people",
                          "nothing was judged again"]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("calls", "changes"),
-    [
-        (170, {}),
-        (500, {"judges": [VOTE], "attributes": {"model": "m"}}),
-    ],
-    ids=["choice", "vote"],
-)
-def test_the_calls_are_a_bound(
-    tmp_path: Path, stub: Stub, calls: int, changes: dict[str, Any]
-) -> None:
-    before = stub.stats()["requests"]
-    recipe = make_loop_recipe(tmp_path, stub.url, loop={"calls": calls, "neighbours": 8}, **changes)
-    with open_loop(tmp_path, recipe) as work:
-        made = run_step(work, "judge").extra["calls"]
-        assert calls - 17 < made <= calls and made == stub.stats()["requests"] - before
-        rows = list_rows(work)
-        assert "the calls are spent" in {row["ended"] for row in rows}
-        assert rows[-1]["kind"] == "rejudging" and rows[-1]["status"] == "done"
-        assert run_step(work, "judge").extra["calls"] == 0
-        more = recipe.model_copy(
-            update={"loop": recipe.loop.model_copy(update={"calls": calls + 60})}
-        )
-        given = Work(work.lake, work.run, more, work.base)
-        made += run_step(given, "judge").extra["calls"]
-        assert calls < made <= calls + 60
-        assert list_rows(given)[: len(rows)] == rows and list_rows(given)[-1]["verdicts"] > 0
-        assert calls + 60 - 17 < made or list_rows(given)[-1]["ended"] != "the calls are spent"
-        assert run_step(given, "judge").extra["calls"] == 0
-
-
-def test_answers_that_must_be_mended_end_the_loop_at_the_bound(tmp_path: Path) -> None:
-    """Each costs a call that nobody could plan."""
-    with run_stub(judges=True, wrong_format_rate=0.3) as odd:
-        recipe = make_loop_recipe(tmp_path, odd.url, loop={"calls": 150, "neighbours": 8})
-        with open_loop(tmp_path, recipe) as work:
-            assert run_step(work, "judge").extra["calls"] == 150 == odd.stats()["requests"]
-            rows = list_rows(work)
-            assert [row["status"] for row in rows] == ["done"] * len(rows)
-            assert {row["ended"] for row in rows} == {"the calls are spent"}
-            more = recipe.model_copy(update={"loop": LoopSpec(neighbours=8)})
-            given = Work(work.lake, work.run, more, work.base)
-            run_step(given, "judge")
-            assert list_rows(given)[-1]["ended"] != "the calls are spent"
-            judged = work.lake.query("SELECT pair_id FROM (SELECT DISTINCT response_a, response_b "
-                "FROM judgments WHERE NOT starts_with(annotator, 'import:')) JOIN pairs_ USING "
-                "(response_a, response_b)", pairs_=given.look().pairs)  # fmt: skip
-            assert set(judged["pair_id"]) >= {key for row in rows for key in row["pair_ids"]}
-
-
-def test_failed_calls_of_iterations_that_are_done_are_made_again_on_demand(tmp_path: Path) -> None:
-    told: list[str] = []
-
-    def judge(url: str, again: bool) -> StageSummary:
-        with open_loop(tmp_path, make_loop_recipe(tmp_path, url), told.append, again) as work:
-            return run_step(work, "judge")
-
-    with run_stub(judges=True, always_rate=0.3, status=400) as broken:
-        first = judge(broken.url, False)
-        failed = sum(first.extra["failures"].values())
-        notices = [line for line in told if "--retry-failed makes them again" in line]
-        done = len(first.extra["iterations"])
-        assert failed > 20 and done == len(notices)
-        assert sum(int(line.split()[2]) for line in notices) == failed
-    with run_stub(judges=True) as mended:
-        again = judge(mended.url, True)
-        assert again.extra["calls"] == failed == mended.stats()["requests"]
-        assert [row["status"] for row in again.extra["iterations"]] == ["done"] * done
-
-
-def test_nothing_is_spent_on_too_little_gold_or_a_jury_worse_than_chance(
-    tmp_path: Path, stub: Stub
-) -> None:
-    (tmp_path / "few").mkdir()
-    asked = stub.stats()["requests"]
-    with open_loop(tmp_path / "few", make_loop_recipe(tmp_path / "few", stub.url, gold=20)) as work:
-        with pytest.raises(TooLittleGold, match=r"more.*with minutes under loop they are asked"):
-            run_step(work, "judge")
-        assert stub.stats()["requests"] == asked and list_rows(work) == []
-    (tmp_path / "bad").mkdir()
-    bad = make_loop_recipe(tmp_path / "bad", stub.url, pool={"accuracy": 0.2})
-    with open_loop(tmp_path / "bad", bad) as work:
-        for _ in range(2):
-            with pytest.raises(JuryNoBetterThanChance, match="nothing was spent on the pool"):
-                run_step(work, "judge")
-        assert len(list_rows(work)) == 1
-        assert stub.stats()["requests"] == asked + 2 * len(list_rows(work)[0]["pair_ids"])
 
 
 def test_a_pool_smaller_than_one_gold_pair_may_fetch_is_told(tmp_path: Path, stub: Stub) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from pipelines.steps import run_step
-from tests.pipelines.label.loop.planted_pool import use_numbers
-from tests.pipelines.label.loop.test_iterating import (
+from tests.pipelines.label.loop.loop_lake import (
     list_rows,
     make_loop_recipe,
     open_loop,
     release,
 )
+from tests.pipelines.label.loop.planted_pool import use_numbers
 from tests.stub_server import run_stub
 
 LOOP = {"iterations": 2, "neighbours": 2, "minutes": 3, "calls": 5000}

@@ -15,8 +15,8 @@ from annotators.loop.stacking import fit_reading
 from pipelines.label.loop.plans import choose_people
 from pipelines.label.loop.valuing import Jury, measure_jury, spend_calls
 from pipelines.steps import run_step
+from tests.pipelines.label.loop.loop_lake import list_rows, make_loop_recipe, open_loop
 from tests.pipelines.label.loop.planted_pool import use_numbers
-from tests.pipelines.label.loop.test_iterating import list_rows, make_loop_recipe, open_loop
 from tests.stub_server import run_stub
 
 
