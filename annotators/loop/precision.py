@@ -43,6 +43,7 @@ def estimate_precision(
     gold_right: ArrayLike,
     gold_categories: pl.Series,
     gold_prompts: Sequence[str] | None = None,
+    gold_weights: ArrayLike = 1.0,
 ) -> pl.DataFrame:
     """The share of the kept labels that are right.
 
@@ -54,6 +55,8 @@ def estimate_precision(
         gold_right: (kept gold) whether it is: 1 or 0, 0.5 for a tie.
         gold_categories: (kept gold).
         gold_prompts: (kept gold) which prompt a pair belongs to; each its own where it is left out.
+        gold_weights: (kept gold) how many kept pairs each stands for, in any unit, where gold has
+            more of some kind of pairs than what is kept.
 
     Returns:
         category (null, the first row, is all), n (kept pairs), n_gold, claimed (mean p), precision,
@@ -68,14 +71,16 @@ def estimate_precision(
             "no gold pair is among those that would be kept, so nothing says how right they are: "
             "have people label at least 50 pairs drawn at random from the pool"
         )
-    off = right - seen
-    mean = float(off.mean())
+    weights = np.broadcast_to(np.asarray(gold_weights, dtype=np.float64), seen.shape)
+    off = (right - seen) * weights
+    mean = float(off.sum() / weights.sum())
     prompts = np.asarray(range(len(off)) if gold_prompts is None else gold_prompts, dtype=object)
-    rows = [_estimate(ALL, p, off, prompts, mean, 0.0)]
+    rows = [_estimate(ALL, p, off / weights.mean(), prompts, mean, 0.0)]
     for name in categories.drop_nulls().unique().sort():
         mine = (categories == name).fill_null(False).to_numpy()
         own = (gold_categories == name).fill_null(False).to_numpy()
-        rows.append(_estimate(name, p[mine], off[own], prompts[own], mean, PSEUDO))
+        apart = off[own] / weights[own].mean() if own.any() else off[own]
+        rows.append(_estimate(name, p[mine], apart, prompts[own], mean, PSEUDO))
     kinds = {"category": pl.String, "n": pl.Int64, "n_gold": pl.Int64, "claimed": pl.Float64,
              "precision": pl.Float64, "low": pl.Float64, "high": pl.Float64}  # fmt: skip
     return pl.DataFrame(rows, schema=kinds, orient="row")

@@ -20,6 +20,7 @@ def describe_loop(loop: Mapping[str, Any] | None) -> str:
         "share are counted; checked on gold of the test split, which had no part in it.",
         _tabulate(loop["precision"], loop["exam"]),
         loop["unknown"] or "",
+        describe_check(loop),
         describe_flips(loop["flips"]),
         *((loop["reading"] or {}).get("jury") or {}).get("sentences", []),
         *(loop["reading"] or {}).get("notices", []),
@@ -28,14 +29,26 @@ def describe_loop(loop: Mapping[str, Any] | None) -> str:
 
 
 def tell_loop(loop: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The same for the report: each row of `precision` with the `check` on exam gold, and
-    `said_of_flips`;
-    None for a version of another policy."""
+    """The same for the report: each row of `precision` with the `check` on exam gold,
+    `said_of_exam` where there is no such row, and `said_of_flips`; None for a version of another
+    policy."""
     if not loop:
         return None
     checks = {row["category"]: row for row in loop["exam"]}
     rows = [{**row, "check": checks.get(row["category"])} for row in loop["precision"]]
-    return {**loop, "precision": rows, "said_of_flips": describe_flips(loop["flips"])}
+    told = {"said_of_exam": describe_check(loop), "said_of_flips": describe_flips(loop["flips"])}
+    return {**loop, "precision": rows, **told}
+
+
+def describe_check(loop: Mapping[str, Any]) -> str:
+    """How right the labels are on exam gold, where no precision stands beside it."""
+    if loop["precision"] or not loop["exam"]:
+        return ""
+    row = loop["exam"][0]
+    return (
+        f"Of {row['n']} exam gold pairs that would be kept {row['right']:.1%} get the right label "
+        f"(95 %: {row['low']:.1%} to {row['high']:.1%})."
+    )
 
 
 def describe_flips(flips: Mapping[str, Any]) -> str:
