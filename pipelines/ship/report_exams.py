@@ -25,9 +25,9 @@ def describe_exams(lake: Lake, version: Published) -> dict[str, Any]:
     """The newest result of each set (see `pipelines.ship.exams.taking.take_exams`) under `sets`,
     those with items only; `figures`: calibration, best_of and forecast."""
     rows = lake.query(NEWEST, [version.name, version.version, SOURCES])
-    sets = [result for result in map(json.loads, rows["detail"]) if result["n"]]
+    sets = [_complete(result) for result in map(json.loads, rows["detail"]) if result["n"]]
     curves = [frame_curve(one["set"], one["calibration"]["curve"]) for one in sets]
-    forecasts = [one["forecast"] for one in sets if one.get("forecast")]
+    forecasts = [{"labels": None, **one["forecast"]} for one in sets if one.get("forecast")]
     return {
         "sets": sets,
         "forecast": forecasts[0] if forecasts else None,
@@ -39,3 +39,9 @@ def describe_exams(lake: Lake, version: Published) -> dict[str, Any]:
         if sets
         else {},
     }
+
+
+def _complete(result: dict[str, Any]) -> dict[str, Any]:
+    """A result with what was not counted yet when it was kept."""
+    rows = {who: {"of": None, **row} for who, row in result["rows"].items()}
+    return {"cut": None, **result, "rows": rows}

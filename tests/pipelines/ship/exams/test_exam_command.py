@@ -144,6 +144,25 @@ def test_a_version_is_examined_gated_and_reported(folder: Path, lake: Lake) -> N
     assert "accuracy on LLMBar" in page and "uncurated pool" in page and "best of n" in page
 
 
+def test_a_report_shows_what_was_examined_before_all_of_it_was_counted(
+    folder: Path, lake: Lake
+) -> None:
+    run = new_run()
+    for row in lake.query("FROM grades").to_dicts():
+        detail = json.loads(row["detail"])
+        detail.pop("cut", None)
+        (detail.get("leaked") or {}).pop("responses", None)
+        (detail.get("forecast") or {}).pop("labels", None)
+        for who in detail.get("rows", {}).values():
+            who.pop("of", None)
+        old = {name: row[name] for name in row if name not in ("run_id", "created_at")}
+        old |= {"grade_id": f"old-{row['grade_id']}", "detail": json.dumps(detail)}
+        lake.append({"grades": [old]}, run=run, stage="test")
+    report = run_here("report", "toy", "--lake", str(folder / "lake"), "--out", folder / "o.html")
+    assert report.returncode == 0, report.stderr
+    assert "accuracy on LLMBar" in (folder / "o.html").read_text()
+
+
 def test_the_gate_ends_with_one_and_its_reason(folder: Path) -> None:
     code, found, said = ask(folder, "toy@2", "--set", str(folder / "old.jsonl"), "--gate")
     assert code == 1 and not found["gate"]["passed"]
