@@ -21,7 +21,7 @@ from schemas.recipe import parse_recipe
 STAGE = "sources"
 SOURCES = "sources left out"
 """The `set_name` of the report among `grades`: no exam's, but taken on the same items."""
-SOURCES_VERSION = 1
+SOURCES_VERSION = 2
 NEWEST = """
 SELECT detail FROM grades WHERE name = ? AND version = ? AND set_name = ?
 ORDER BY created_at DESC, grade_id LIMIT 1
