@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from annotators.calibration import calibration_from_json
+from annotators.signals.scoring import MODELS, SCORING_MARK
 from annotators.talk import Judge
 from annotators.verifiers import VERIFIERS, VERSION_MARK
 from annotators.votes import average_opinions
@@ -67,8 +68,10 @@ def find_judgments(
     one_order = [j.annotator for j in judges if j.specification.get("orders", "both") != "both"]
     sources = [source.name for source in recipe.prompts.imports]
     pools = [f"import:{name}" for name in sources]
-    stale = pl.col("annotator").str.starts_with(VERIFIERS) & ~pl.col("annotator").str.ends_with(
-        VERSION_MARK
+    name = pl.col("annotator").str
+    stale = pl.any_horizontal(
+        name.starts_with(kind) & ~name.ends_with(mark)
+        for kind, mark in ((VERIFIERS, VERSION_MARK), (MODELS, SCORING_MARK))
     )
     imported = pl.col("annotator").str.starts_with("import:")
     mine = pl.col("annotator").str.split("/").list.first().is_in(pools)

@@ -25,6 +25,7 @@ from annotators.held_out import Shape, tell_held_out
 from annotators.label_reading import read_labels
 from annotators.probe import NothingToLearn
 from annotators.signals.rows import KIND
+from annotators.signals.scoring import SCORING_VERSION, name_model
 from annotators.talk import Row
 from engines.embedder import MINILM
 from pipelines.lake.catalogue import Lake
@@ -34,7 +35,7 @@ from pipelines.ship.covering import read_scopes
 from pipelines.ship.exam import ModelGone, find_model
 from pipelines.ship.export import SPLIT_OF
 from pipelines.ship.publish import Published, find_version, read_pairs
-from pipelines.ship.rewards import SCORING_VERSION, score_responses
+from pipelines.ship.rewards import score_responses
 from schemas.ids import make_id, make_judgment_id
 from schemas.opinions import RewardModelSpec
 from schemas.recipe import Recipe, TrainSpec
@@ -168,7 +169,7 @@ def _find_model(lake: Lake, version: Published, asked: pl.DataFrame) -> Voice:
         return expit(first - second)
 
     return Voice(
-        annotator=f"reward_model:{model.model_id[:12]}@{SCORING_VERSION}",
+        annotator=name_model(model.model_id),
         specification={
             "model": model.model_id, "base": model.base, "version": label,
             "scoring": str(SCORING_VERSION),

@@ -21,8 +21,6 @@ from pipelines.ship.train_worker import load_reward_model, load_tokenizer
 Array = NDArray[np.float64]
 Question = tuple[Sequence[Mapping[str, str]], Sequence[str]]
 """The messages of a prompt, and the responses to it."""
-SCORING_VERSION = 2
-"""2 cuts the head of a prompt; 1 cut the end of all, and saw nothing of many responses."""
 DIGITS = 6  # of a reward: what comes after differs by its place in a batch, and equal texts tie
 BLOCK = 32  # questions, and conversations, at once
 

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from annotators.probe import NothingToLearn
+from annotators.signals.scoring import SCORING_VERSION
 from pipelines.label.juries import JURIES
 from pipelines.label.labelling import find_judgments
 from pipelines.label.policies import POLICIES
@@ -20,7 +21,6 @@ from pipelines.lake.teaching import keep_teaching
 from pipelines.ship import annotating
 from pipelines.ship.exam import ModelGone, ModelUnknown
 from pipelines.ship.publish import Published, VersionMissing, find_version
-from pipelines.ship.rewards import SCORING_VERSION
 from pipelines.steps import Work, is_wanted, open_work, publish_settled, run_step, settle
 from schemas.recipe import Recipe, RecipeError, parse_recipe
 
@@ -122,6 +122,13 @@ def test_a_model_is_silent_about_what_it_learned_from(
 
     again, same = ask(work, tmp_path, spec)
     assert again.extra["made"] == 0 and same.equals(rows)
+    old = [{**row, "annotator": "reward_model:c0ffeec0ffee", "judgment_id": f"old-{at}"}
+           for at, row in enumerate(rows.drop("run_id", "created_at").to_dicts())]  # fmt: skip
+    work.lake.append({"judgments": old}, run=work.run, stage="test")
+    view = work.look()
+    said = find_judgments(work.lake, work.recipe, view.judges, view.pairs, view.variants)
+    heard = said.filter(pl.col("kind") == "reward_model")["annotator"]
+    assert set(heard) == set(rows["annotator"]), "not by what it said under older rules"
 
     (tmp_path / "model" / "config.json").unlink()
     assert ask(work, tmp_path, spec)[0].extra["made"] == 0, "nothing is left to ask"
