@@ -165,9 +165,9 @@ def _plan(loop: Loop, rows: list[Row], kind: str) -> None:
         chosen = choose_rejudged(loop.read(), taken, loop.recipe.label.threshold)
         jury = loop.find_jury(rows)
         if jury:
-            worth, count = spend_calls(loop.read().find_odds(chosen), jury)
+            worth = spend_calls(loop.read().find_odds(chosen), jury)
+            ended = NO_CALLS if len(worth) < len(chosen) else None
             chosen = worth["pair_id"].to_list()
-            ended = NO_CALLS if len(chosen) < count else None
             told = (
                 f", which is expected to put {worth['gain'].sum():.1f} labels right for "
                 f"{len(chosen) * jury.each} calls"

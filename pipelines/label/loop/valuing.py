@@ -49,17 +49,23 @@ def measure_jury(reading: Reading, judges: Collection[str], calls: int, each: in
     return Jury(odds, calls, each)
 
 
-def spend_calls(pairs: pl.DataFrame, jury: Jury) -> tuple[pl.DataFrame, int]:
-    """The pairs on which the jury's calls are expected to put most labels right, and how many
-    are worth a call at all: where it cannot turn the label, its word gains nothing.
+def spend_calls(pairs: pl.DataFrame, jury: Jury) -> pl.DataFrame:
+    """The pairs that the jury is asked about: all of them where its calls reach, otherwise those
+    on which they are expected to put most labels right, and then, as far as the rest of the calls
+    reaches, those whose label one word cannot turn. Agreement too is worth something: a label is
+    kept by it, and none is turned round that no judge rejects.
 
     Args:
-        pairs: pair_id, z (the log odds of the label).
+        pairs: pair_id, z (the log odds of the label); least sure first.
 
     Returns:
-        pair_id and gain (expected labels put right), best first.
+        pair_id and gain (expected labels put right), in the order of asking.
     """
     z = pairs["z"].to_numpy()
-    spent = spend(z, (jury.source,), {JURY: float(jury.each)})
-    chosen = pairs[spent["place"].to_numpy()].select("pair_id").with_columns(spent["gain"])
-    return chosen, int((np.array(jury.gain(z)) > 0).sum())
+    worth = pairs.select("pair_id").with_columns(gain=pl.Series(jury.gain(z), dtype=pl.Float64))
+    reach = jury.calls // jury.each
+    if reach >= len(pairs):
+        return worth
+    spent = spend(z, (jury.source,), {JURY: float(jury.each)})["place"].to_list()
+    others = np.setdiff1d(np.arange(len(pairs)), spent).tolist()
+    return worth[[*spent, *others][:reach]]

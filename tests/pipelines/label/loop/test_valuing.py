@@ -40,18 +40,44 @@ def test_judges_who_err_together_add_less() -> None:
     assert measure_jury(read_judges(0), {"somebody else"}, 9, 2).log_odds == 0
 
 
-def test_calls_go_where_a_label_may_turn_and_no_further_than_they_reach() -> None:
+def test_calls_go_first_where_a_label_may_turn_and_no_further_than_they_reach() -> None:
     pairs = pl.DataFrame(
-        {"pair_id": ["sure", "open", "leaning", "far"], "z": [3.0, 0.1, -0.8, -1.5]}
+        {"pair_id": ["near", "leaning", "sure", "open", "far"], "z": [1.2, -0.8, 3.0, 0.1, -1.5]}
     )
-    chosen, worth = spend_calls(pairs, Jury(1.0, 100, 2))
-    assert chosen["pair_id"].to_list() == ["open", "leaning"] and worth == 2
-    assert chosen["gain"][0] > chosen["gain"][1] > 0
-    assert spend_calls(pairs, Jury(1.0, 3, 2))[0]["pair_id"].to_list() == ["open"]
-    for broke in (Jury(1.0, 1, 2), Jury(1.0, 0, 2), Jury(0.0, 100, 2)):
-        assert spend_calls(pairs, broke)[0].is_empty()
-    none, worth = spend_calls(pairs.clear(), Jury(1.0, 100, 2))
-    assert none.is_empty() and worth == 0
+
+    def choose(*jury: Any) -> list[str]:
+        found: list[str] = spend_calls(pairs, Jury(*jury))["pair_id"].to_list()
+        return found
+
+    every = pairs["pair_id"].to_list()
+    assert choose(1.0, 10, 2) == choose(1.0, 100, 2) == choose(0.0, 10, 2) == every
+    gains = dict(spend_calls(pairs, Jury(1.0, 10, 2)).iter_rows())
+    assert gains["open"] > gains["leaning"] > 0 == gains["near"] == gains["sure"] == gains["far"]
+    assert choose(1.0, 9, 2) == ["open", "leaning", "near", "sure"]
+    assert choose(1.0, 7, 2) == ["open", "leaning", "near"]
+    assert choose(1.0, 3, 2) == ["open"] and choose(0.0, 3, 2) == ["near"]
+    assert choose(1.0, 1, 2) == choose(1.0, 0, 2) == []
+    assert spend_calls(pairs.clear(), Jury(1.0, 100, 2)).is_empty()
+
+
+def test_ample_calls_come_to_what_no_bound_comes_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_numbers(monkeypatch)
+    found = []
+    for calls in (None, 100_000):
+        folder = tmp_path / str(calls)
+        folder.mkdir()
+        spec = {"neighbours": 2, "iterations": 1, "calls": calls}
+        with (
+            run_stub(judges=True) as stub,
+            open_loop(folder, make_loop_recipe(folder, stub.url, loop=spec)) as work,
+        ):
+            run_step(work, "judge")
+            rows = [(row["kind"], row["pair_ids"], row["ended"]) for row in list_rows(work)]
+            assert len(rows[-1][1]) > 3
+            found.append(rows)
+    assert found[0] == found[1]
 
 
 def test_people_are_asked_what_the_jury_is_not_better_asked(
