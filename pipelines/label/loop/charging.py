@@ -9,17 +9,17 @@ from pipelines.label.loop.progress import Row
 from pipelines.lake.catalogue import Lake, PastLake
 
 SPENT = """
-SELECT count(*) AS calls FROM (
-    SELECT request_id FROM answers
+SELECT count(DISTINCT request_id) AS calls FROM (
+    SELECT request_id, created_at FROM answers
     SEMI JOIN asked USING (prompt_id) WHERE list_contains(?, annotator)
     UNION ALL
-    SELECT request_id FROM failures SEMI JOIN (
+    SELECT request_id, created_at FROM failures SEMI JOIN (
         SELECT request_id FROM judgments SEMI JOIN asked USING (prompt_id)
         WHERE list_contains(?, annotator)
         UNION SELECT request_id FROM attributes SEMI JOIN asked USING (prompt_id)
         WHERE list_contains(?, annotator)
     ) USING (request_id)
-)
+) WHERE created_at >= (SELECT min(created_at) FROM iterations WHERE loop_id = ?)
 """
 
 
@@ -45,14 +45,19 @@ def count_calls(judge: Judge) -> int:
 
 
 def count_spent(
-    lake: Lake | PastLake, annotators: list[str], pairs: pl.DataFrame, rows: list[Row]
+    lake: Lake | PastLake,
+    loop_id: str,
+    annotators: list[str],
+    pairs: pl.DataFrame,
+    rows: list[Row],
 ) -> int:
-    """The calls that these annotators made about the prompts of all iterations, failed ones and
-    mended answers among them, whichever run paid.
+    """The calls that these annotators made about the prompts of all iterations since the loop
+    began, failed ones and mended answers among them, whichever run paid. What was answered before
+    costs a loop nothing.
 
     Args:
         pairs: pair_id, prompt_id of the candidates.
     """
     mine = pl.Series([key for row in rows for key in row["pair_ids"]], dtype=pl.String)
     asked = pairs.filter(pl.col("pair_id").is_in(mine.implode())).select("prompt_id").unique()
-    return int(lake.query(SPENT, [annotators] * 3, asked=asked)["calls"][0])
+    return int(lake.query(SPENT, [*[annotators] * 3, loop_id], asked=asked)["calls"][0])

@@ -47,7 +47,8 @@ class Loop:
             return None
         names = [judge.annotator for judge in self.view.judges]
         asked = [*names, self.writer] if self.writer else names
-        return max(0, self.spec.calls - count_spent(self.lake, asked, self.view.pairs, rows))
+        spent = count_spent(self.lake, self.loop_id, asked, self.view.pairs, rows)
+        return max(0, self.spec.calls - spent)
 
     def reaches_a_pair(self, rows: list[Row]) -> bool:
         """Whether the calls that are left after these iterations pay for a pair."""

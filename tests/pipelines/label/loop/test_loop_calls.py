@@ -65,6 +65,20 @@ def test_the_calls_are_a_bound(
         assert run_step(given, "judge").extra["calls"] == 0
 
 
+def test_what_was_answered_before_the_loop_costs_it_nothing(tmp_path: Path, stub: Stub) -> None:
+    recipe = make_loop_recipe(tmp_path, stub.url, loop={"calls": 170, "neighbours": 8})
+    policy = recipe.label.model_copy(update={"policy": "judge_only"})
+    bare = recipe.model_copy(update={"loop": None, "label": policy})
+    with open_loop(tmp_path, recipe) as work:
+        before = Work(work.lake, work.run, bare, work.base)
+        assert run_step(before, "judge").extra["calls"] == 320
+        work = Work(work.lake, work.run, recipe, work.base)
+        assert run_step(work, "judge").extra["calls"] == 0
+        rows = list_rows(work)
+        assert rows[1]["kind"] == "retrieval" and rows[1]["pair_ids"]
+        assert "the calls are spent" not in {row["ended"] for row in rows}
+
+
 def test_answers_that_must_be_mended_end_the_loop_at_the_bound(tmp_path: Path) -> None:
     """Each costs a call that nobody could plan."""
     with run_stub(judges=True, wrong_format_rate=0.3) as odd:
