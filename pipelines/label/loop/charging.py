@@ -18,7 +18,7 @@ SELECT count(DISTINCT request_id) AS calls FROM (
         WHERE list_contains(?, annotator)
         UNION SELECT request_id FROM attributes SEMI JOIN asked USING (prompt_id)
         WHERE list_contains(?, annotator)
-    ) USING (request_id)
+    ) USING (request_id) WHERE coalesce(run_id = ?, TRUE)
 ) WHERE created_at >= (SELECT min(created_at) FROM iterations WHERE loop_id = ?)
 """
 
@@ -50,14 +50,18 @@ def count_spent(
     annotators: list[str],
     pairs: pl.DataFrame,
     rows: list[Row],
+    again: str | None = None,
 ) -> int:
     """The calls that these annotators made about the prompts of all iterations since the loop
     began, failed ones and mended answers among them, whichever run paid. What was answered before
-    costs a loop nothing.
+    costs a loop nothing, and a call that was made again counts once.
 
     Args:
         pairs: pair_id, prompt_id of the candidates.
+        again: the id of a run that makes failed calls again, once each: of those without an answer
+            only its own are counted.
     """
     mine = pl.Series([key for row in rows for key in row["pair_ids"]], dtype=pl.String)
     asked = pairs.filter(pl.col("pair_id").is_in(mine.implode())).select("prompt_id").unique()
-    return int(lake.query(SPENT, [*[annotators] * 3, loop_id], asked=asked)["calls"][0])
+    told = [*[annotators] * 3, again, loop_id]
+    return int(lake.query(SPENT, told, asked=asked)["calls"][0])

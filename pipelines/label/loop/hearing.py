@@ -23,16 +23,17 @@ class JudgeNotHeard(AssayError):
     """On gold a judge gave too little that can be read for anybody to know what it is worth."""
 
 
-def check_heard(judges: Sequence[Judge], judgments: pl.DataFrame) -> None:
+def check_heard(judges: Sequence[Judge], judgments: pl.DataFrame, *, short: bool = False) -> None:
     """Stop before money is spent on judges that fail, or whose answers cannot be read.
 
     Args:
         judgments: what `pipelines.label.labelling.find_judgments` finds of the gold pairs that the
             judges were asked about.
+        short: whether the calls were spent before the judges were asked about all of gold.
 
     Raises:
-        JudgeNotHeard: a judge was heard on fewer than `LEAST_HEARD` of them, or, of fewer asked, on
-            less than half.
+        JudgeNotHeard: a judge was heard on fewer than `LEAST_HEARD` of them, or, where there were
+            fewer to ask about, on less than half.
     """
     for judge in judges:
         mine = judgments.filter(pl.col("annotator") == judge.annotator)
@@ -50,21 +51,25 @@ def check_heard(judges: Sequence[Judge], judgments: pl.DataFrame) -> None:
             )
         )
         asked, heard = len(told), int(told["heard"].sum())
-        if heard >= (LEAST_HEARD if asked >= LEAST_HEARD else asked / 2):
+        if heard >= (LEAST_HEARD if short or asked >= LEAST_HEARD else asked / 2):
             continue
         failed = int((~told["heard"] & told["failed"]).sum())
         unread = asked - heard - failed
-        mend = (
-            "Look at the server's log, then run the same command with --retry-failed"
-            if failed > unread
-            else "Look at its answers (`raw` and `reason` in the table judgments), and take "
-            "another template or model, or leave it out"
-        )
+        mends = []
+        if failed > unread:
+            mends.append("Look at the server's log, then run the same command with --retry-failed")
+        elif unread:
+            mends.append(
+                "Look at its answers (`raw` and `reason` in the table judgments), and take "
+                "another template or model, or leave it out"
+            )
+        if short:
+            mends.append("The calls of the loop did not reach for all of gold: raise loop.calls")
         raise JudgeNotHeard(
             f"{judge.annotator}: of {asked} {'responses' if single else 'pairs'} of gold it can be "
-            f"heard on {heard}: {unread / asked:.0%} of its answers could not be read, and "
-            f"{failed / asked:.0%} of its calls failed. A judge is heard from {LEAST_HEARD} on, so "
-            f"nothing was spent on the pool. {mend}"
+            f"heard on {heard}: {unread / max(asked, 1):.0%} of its answers could not be read, and "
+            f"{failed / max(asked, 1):.0%} of its calls failed. A judge is heard from "
+            f"{LEAST_HEARD} on, so nothing was spent on the pool. {'. '.join(mends)}"
         )
 
 

@@ -52,6 +52,7 @@ from pipelines.view import View
 from schemas.looping import LoopSpec
 
 STAGE = "judge"
+LATER = "a later run"
 NOT_RISING = "accuracy on gold no longer rises by its standard error"
 NO_POOL = "no pair of the pool is left to fetch"
 NO_CALLS = "the calls are spent"
@@ -223,8 +224,8 @@ def _carry_out(
     view, pairs = loop.view, loop.find_pairs(keys)
     if pairs.is_empty():
         return add_summaries(STAGE, [])
-    bounds = [bound for bound in (limit, loop.count_left(rows)) if bound is not None]
-    most = min(bounds, default=None)
+    own = loop.count_left(rows)
+    most = min((bound for bound in (limit, own) if bound is not None), default=None)
     texts = view.find_texts(pairs)
     work = loop.lake, loop.run, loop.recipe, view.base, view.prompts, pairs, texts
     described = describe_pairs(*work, most)
@@ -233,11 +234,13 @@ def _carry_out(
     found = add_summaries(STAGE, [described, judged] if described.rows_in else [judged])
     failed = found.dropped.get("call_failed", 0)
     if failed:
+        spent = loop.count_left(rows, again=LATER) == 0
         loop.run.tell(
-            f"{name}: {failed} of {found.rows_in} calls failed and count as not heard; the same "
-            "command with --retry-failed makes them again"
+            f"{name}: {failed} of {found.rows_in} calls failed and count as not heard; "
+            f"{'raise loop.calls, which are spent, and ' if spent else ''}the same command with "
+            "--retry-failed makes them again"
         )
-    if found.extra["remaining"] and loop.count_left(rows) == 0:
+    if found.extra["remaining"] and own is not None and found.extra["calls"] >= own:
         return replace(found, extra={**found.extra, "remaining": 0, "spent": True})
     return found
 
@@ -248,7 +251,7 @@ def _conclude_judging(loop: Loop, rows: list[Row], row: Row) -> None:
         view, pairs = loop.view, loop.find_pairs(row["pair_ids"])
         if view.judges:
             said = find_judgments(loop.lake, loop.recipe, view.judges, pairs, view.variants)
-            check_heard(view.judges, said)
+            check_heard(view.judges, said, short=row["ended"] == NO_CALLS)
             check_worth(loop.run, view.judges, loop.look())
     elif row["kind"] == RETRIEVAL and loop.spec.minutes > 0:
         state, jury = loop.read(), loop.find_jury(rows)

@@ -41,13 +41,19 @@ class Loop:
         self._state: State | None = None
         self._seen: tuple[tuple[int, ...], Evidence] | None = None
 
-    def count_left(self, rows: list[Row]) -> int | None:
-        """How many calls of `loop.calls` are left after these iterations; None: no bound."""
+    def count_left(self, rows: list[Row], again: str | None = None) -> int | None:
+        """How many calls of `loop.calls` are left after these iterations; None: no bound.
+
+        Args:
+            again: the id of a run that makes failed calls again; this one's, where it does.
+        """
         if self.spec.calls is None:
             return None
         names = [judge.annotator for judge in self.view.judges]
         asked = [*names, self.writer] if self.writer else names
-        spent = count_spent(self.lake, self.loop_id, asked, self.view.pairs, rows)
+        if again is None and self.run.retry_failed:
+            again = self.run.run_id
+        spent = count_spent(self.lake, self.loop_id, asked, self.view.pairs, rows, again)
         return max(0, self.spec.calls - spent)
 
     def reaches_a_pair(self, rows: list[Row]) -> bool:

@@ -85,6 +85,14 @@ def test_twenty_pairs_are_enough_and_half_of_fewer(asked: int, heard: int, stops
         check_heard([judge], said)
 
 
+@pytest.mark.parametrize(("asked", "heard"), [(0, 0), (10, 10), (19, 19), (40, 19)])
+def test_where_the_calls_fell_short_fewer_than_twenty_are_too_few(asked: int, heard: int) -> None:
+    judge = load()
+    with pytest.raises(JudgeNotHeard, match=r"raise loop\.calls"):
+        check_heard([judge], say(judge, asked, heard), short=True)
+    check_heard([judge], say(judge, 40, 20), short=True)
+
+
 def test_a_call_that_was_made_again_counts_by_what_it_came_to() -> None:
     judge = load()
     failed = say(judge, 40, 0).with_columns(

@@ -11,6 +11,7 @@ import pytest
 
 from annotators.loop.jury import JuryNoBetterThanChance
 from annotators.loop.stacking import TooLittleGold
+from pipelines.label.loop.hearing import JudgeNotHeard
 from pipelines.lake.run import StageSummary
 from pipelines.steps import Work, run_step
 from schemas.looping import LoopSpec
@@ -116,6 +117,27 @@ def test_failed_calls_of_iterations_that_are_done_are_made_again_on_demand(tmp_p
         again = judge(mended.url, True)
         assert again.extra["calls"] == failed == mended.stats()["requests"]
         assert [row["status"] for row in again.extra["iterations"]] == ["done"] * done
+
+
+def test_failed_calls_are_made_again_where_they_had_used_up_the_calls(tmp_path: Path) -> None:
+    def judge(url: str, again: bool) -> tuple[int, list[dict[str, Any]]]:
+        recipe = make_loop_recipe(tmp_path, url, loop={"calls": 160, "neighbours": 8})
+        with open_loop(tmp_path, recipe, again=again) as work:
+            return run_step(work, "judge").extra["calls"], list_rows(work)
+
+    with run_stub(judges=True, always_rate=0.9, status=400) as broken:
+        for again in (False, True, True):  # each asks a failed call once, and no further pair
+            with pytest.raises(JudgeNotHeard, match="--retry-failed"):
+                judge(broken.url, again)
+        assert broken.stats()["requests"] > 300
+    with run_stub(judges=True) as mended:
+        with pytest.raises(JudgeNotHeard, match="--retry-failed"):
+            judge(mended.url, False)
+        assert mended.stats()["requests"] == 0
+        made, rows = judge(mended.url, True)
+        assert 100 < made == mended.stats()["requests"] <= 160
+        assert [row["status"] for row in rows] == ["done"] * len(rows) and rows[0]["accuracy"]
+        assert judge(mended.url, True)[0] == judge(mended.url, False)[0] == 0
 
 
 def test_nothing_is_spent_on_too_little_gold_or_a_jury_worse_than_chance(
