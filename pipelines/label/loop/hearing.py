@@ -19,8 +19,32 @@ OF_RESPONSES = ("policy", "failures")  # methods that judge single responses
 WHAT = ["response_a", "response_b"]
 
 
+class TooFewCalls(AssayError):
+    """The calls of a loop do not reach for the gold that it takes to hear its judges."""
+
+
 class JudgeNotHeard(AssayError):
     """On gold a judge gave too little that can be read for anybody to know what it is worth."""
+
+
+def check_reach(calls: int, each: int, gold: int) -> None:
+    """Stop before anything is asked where the judges could not be heard on enough gold.
+
+    Args:
+        calls: how many the loop has.
+        each: what a pair costs of them.
+        gold: the gold pairs that there are to ask about.
+
+    Raises:
+        TooFewCalls: they pay for fewer than `LEAST_HEARD` pairs, or for fewer than there are.
+    """
+    least = min(LEAST_HEARD, gold)
+    if calls < least * each:
+        raise TooFewCalls(
+            f"the {calls} calls of the loop reach for {calls // each} pairs of gold, and judges "
+            f"are heard from {least} on, which takes {least * each} calls: raise loop.calls. No "
+            "call was made"
+        )
 
 
 def check_heard(judges: Sequence[Judge], judgments: pl.DataFrame, *, short: bool = False) -> None:

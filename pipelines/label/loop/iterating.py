@@ -26,7 +26,7 @@ from pipelines.label.judging import judge_pairs
 from pipelines.label.labelling import find_judgments
 from pipelines.label.loop.evidence import Evidence
 from pipelines.label.loop.first_gold import check_enough, count_open, list_drawn
-from pipelines.label.loop.hearing import check_heard, check_worth
+from pipelines.label.loop.hearing import check_heard, check_reach, check_worth
 from pipelines.label.loop.looking import Loop
 from pipelines.label.loop.plans import (
     choose_gold,
@@ -70,7 +70,7 @@ def run_loop(lake: Lake, run: Run, view: View, limit: int | None = None) -> Stag
     to answer.
 
     Raises:
-        NoGold, TooLittleGold: before anything is asked, with how much is needed.
+        NoGold, TooLittleGold, TooFewCalls: before anything is asked, with how much is needed.
         JudgeNotHeard, annotators.loop.jury.JuryNoBetterThanChance: before anything but gold is
             judged (see `pipelines.label.loop.hearing`).
     """
@@ -125,17 +125,33 @@ def choose_kind(rows: list[Row], spec: LoopSpec, pool: str, *, more: bool = Fals
     Args:
         rows: the iterations so far, all done.
         pool: the hash of the candidate pairs.
-        more: whether the calls that are left reach for another pair. A loop that its calls had
-            ended then judges again.
+        more: whether the calls that are left reach for another pair. A loop that its calls had cut
+            short then goes on: with the rest of gold, with the retrievals that it had no calls
+            for, and with what was not judged again.
     """
     if not rows:
         return GOLD
+    if more and [row["ended"] for row in rows if row["kind"] == GOLD][-1] == NO_CALLS:
+        return GOLD
     mine = [row for row in rows if row["pool"] == pool]
-    if any(row["kind"] == REJUDGING for row in mine):
-        return REJUDGING if more and mine[-1]["ended"] == NO_CALLS else None
-    fetched = sum(row["kind"] == RETRIEVAL for row in mine)
-    ended = bool(mine) and mine[-1]["ended"] is not None
+    if mine and mine[-1]["kind"] == REJUDGING and not (more and _was_cut(mine)):
+        return None
+    ends = {row["ended"] for row in mine if row["kind"] != REJUDGING} - {None}
+    ended = bool(ends - {NO_CALLS} if more else ends)
+    fetched = sum(row["kind"] == RETRIEVAL and not _had_no_calls(row) for row in mine)
     return REJUDGING if ended or fetched >= spec.iterations else RETRIEVAL
+
+
+def _had_no_calls(row: Row) -> bool:
+    """Whether nobody was asked in it for want of calls."""
+    return row["ended"] == NO_CALLS and not (row["pair_ids"] or row["asked"])
+
+
+def _was_cut(rows: list[Row]) -> bool:
+    """Whether the calls ran out in the last of these iterations, a rejudging, or in a retrieval
+    right before it: what had no calls is made up for, and once."""
+    before = [row for row in rows[-2:-1] if row["kind"] == RETRIEVAL]
+    return any(row["ended"] == NO_CALLS for row in [*before, rows[-1]])
 
 
 def is_rising(rows: list[Row], accuracy: float, n: int) -> bool:
@@ -158,7 +174,9 @@ def _plan(loop: Loop, rows: list[Row], kind: str) -> None:
     if not loop.recipe.judges:
         ended = NOBODY if kind == RETRIEVAL and loop.spec.minutes <= 0 else None
     elif kind == GOLD:
-        chosen = choose_gold(evidence, loop.recipe.seed)
+        chosen = [k for k in choose_gold(evidence, loop.recipe.seed) if k not in taken]
+        if not rows and left is not None:
+            check_reach(left, loop.each, len(chosen))
     elif kind == RETRIEVAL:
         chosen = choose_retrieved(loop.lake, loop.run, loop.read(), taken, loop.spec.neighbours)
         ended = None if chosen else NO_POOL
@@ -182,7 +200,7 @@ def _plan(loop: Loop, rows: list[Row], kind: str) -> None:
         "kind": kind,
         "pool": loop.pool,
         "pair_ids": sorted(chosen),
-        "asked": list_drawn(loop) if kind == GOLD else [],
+        "asked": [] if rows else list_drawn(loop),
         "gold": int((~np.isnan(evidence.truth)).sum()),
         "silver": len((taken | set(chosen)) - _list_gold(evidence)),
         "candidates": len(list_untouched(evidence, taken)),
@@ -200,10 +218,12 @@ def _list_gold(evidence: Evidence) -> set[str]:
 
 
 def _is_given_more(loop: Loop) -> bool:
-    """Whether the calls of a loop ended it, and it has more of them now."""
+    """Whether the calls of a loop cut it short, and it has more of them now."""
     rows = find_iterations(loop.lake, loop.loop_id)
-    done = bool(rows) and rows[-1]["status"] == "done"
-    return done and rows[-1]["ended"] == NO_CALLS and loop.reaches_a_pair(rows)
+    if not rows or rows[-1]["status"] != "done" or not loop.reaches_a_pair(rows):
+        return False
+    kinds = [choose_kind(rows, loop.spec, loop.pool, more=more) for more in (False, True)]
+    return kinds[0] != kinds[1]
 
 
 def _try_again(loop: Loop, limit: int | None) -> list[StageSummary]:
@@ -247,11 +267,13 @@ def _carry_out(
 
 def _conclude_judging(loop: Loop, rows: list[Row], row: Row) -> None:
     """After the judges have spoken: check them, ask people, or finish."""
+    short = row["ended"] == NO_CALLS
     if row["kind"] == GOLD:
-        view, pairs = loop.view, loop.find_pairs(row["pair_ids"])
-        if view.judges:
+        golden = [key for known in rows if known["kind"] == GOLD for key in known["pair_ids"]]
+        view, pairs = loop.view, loop.find_pairs(golden)
+        if view.judges and not (short and loop.reaches_a_pair(rows)):  # else the rest comes first
             said = find_judgments(loop.lake, loop.recipe, view.judges, pairs, view.variants)
-            check_heard(view.judges, said, short=row["ended"] == NO_CALLS)
+            check_heard(view.judges, said, short=short)
             check_worth(loop.run, view.judges, loop.look())
     elif row["kind"] == RETRIEVAL and loop.spec.minutes > 0:
         state, jury = loop.read(), loop.find_jury(rows)

@@ -268,7 +268,8 @@ def test_only_what_was_drawn_at_random_weighs_the_voices(tmp_path: Path, stub: S
 
 
 def make_row(kind: str, pool: str = "p", ended: str | None = None, a: float = 0.6) -> Any:
-    return {"kind": kind, "pool": pool, "ended": ended, "accuracy": a}
+    keys = {"pair_ids": ["x"], "asked": []}
+    return {"kind": kind, "pool": pool, "ended": ended, "accuracy": a, **keys}
 
 
 def test_what_comes_next() -> None:
@@ -294,6 +295,34 @@ def test_what_comes_next() -> None:
     assert choose_kind([*spent, grown], spec, "grown") == "retrieval"
     assert choose_kind([*spent, grown, grown], spec, "grown") == "rejudging"
     assert choose_kind([gold], LoopSpec(iterations=0), "p") == "rejudging"
+
+
+def test_what_comes_next_where_the_calls_had_cut_a_loop_short() -> None:
+    """Gold first, then the retrievals, then a rejudging; and then it is over."""
+    spec, cut = LoopSpec(iterations=2), "the calls are spent"
+    gold, short = make_row("gold"), make_row("gold", ended=cut)
+    one, part = make_row("retrieval"), make_row("retrieval", ended=cut)
+    none = {**part, "pair_ids": []}
+    over, last = make_row("retrieval", ended="because"), make_row("rejudging", ended="nothing")
+    again = make_row("rejudging", ended=cut)
+
+    def choose(*rows: Any) -> tuple[str | None, str | None]:
+        return choose_kind([*rows], spec, "p"), choose_kind([*rows], spec, "p", more=True)
+
+    for end in (last, again):
+        assert choose(short, end) == (None, "gold")
+        assert choose(short, end, short) == ("rejudging", "gold")
+        assert choose(short, end, gold) == ("rejudging", "retrieval")
+        assert choose(short, end, gold, one, one) == ("rejudging", "rejudging")
+        assert choose(short, end, gold, over) == ("rejudging", "rejudging")
+        assert choose(short, end, gold, over, last) == (None, None)
+        assert choose(short, end, gold, over, again) == (None, "rejudging")
+        assert choose(gold, none, end) == choose(gold, part, end) == (None, "retrieval")
+        assert choose(gold, none, end, one) == ("rejudging", "retrieval")
+        assert choose(gold, none, end, one, one) == ("rejudging", "rejudging")
+        assert choose(gold, one, part, end) == (None, "rejudging")
+        assert choose(gold, one, part, end, last) == (None, None)
+    assert choose(gold, one, one, last) == choose(gold, over, last) == (None, None)
 
 
 def test_rising_is_more_than_the_standard_error() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from annotators.loop.jury import JuryNoBetterThanChance
 from annotators.loop.stacking import TooLittleGold
-from pipelines.label.loop.hearing import JudgeNotHeard
+from pipelines.label.loop.hearing import JudgeNotHeard, TooFewCalls
+from pipelines.label.loop.plans import choose_gold
 from pipelines.lake.run import StageSummary
 from pipelines.steps import Work, run_step
 from schemas.looping import LoopSpec
@@ -61,7 +62,8 @@ def test_the_calls_are_a_bound(
         given = Work(work.lake, work.run, more, work.base)
         made += run_step(given, "judge").extra["calls"]
         assert calls < made <= calls + 60
-        assert list_rows(given)[: len(rows)] == rows and list_rows(given)[-1]["verdicts"] > 0
+        assert list_rows(given)[: len(rows)] == rows
+        assert sum(row["verdicts"] for row in list_rows(given)[len(rows) :]) > 0
         assert calls + 60 - 17 < made or list_rows(given)[-1]["ended"] != "the calls are spent"
         assert run_step(given, "judge").extra["calls"] == 0
 
@@ -97,6 +99,67 @@ def test_answers_that_must_be_mended_end_the_loop_at_the_bound(tmp_path: Path) -
                 "FROM judgments WHERE NOT starts_with(annotator, 'import:')) JOIN pairs_ USING "
                 "(response_a, response_b)", pairs_=given.look().pairs)  # fmt: skip
             assert set(judged["pair_id"]) >= {key for row in rows for key in row["pair_ids"]}
+
+
+def give(work: Work, calls: int | None) -> Work:
+    """The same lake with other calls for the loop."""
+    assert work.recipe.loop is not None
+    spec = work.recipe.loop.model_copy(update={"calls": calls})
+    recipe = work.recipe.model_copy(update={"loop": spec})
+    return Work(work.lake, work.run, recipe, work.base)
+
+
+@pytest.mark.parametrize("more", [5000, None])
+def test_a_loop_that_its_calls_cut_short_in_gold_goes_on_when_it_has_more(
+    tmp_path: Path, stub: Stub, more: int | None
+) -> None:
+    recipe = make_loop_recipe(tmp_path, stub.url, loop={"calls": 60, "iterations": 1})
+    with open_loop(tmp_path, recipe) as work:
+        assert run_step(work, "judge").extra["calls"] == 60
+        before = list_rows(work)
+        assert [row["kind"] for row in before] == ["gold", "rejudging"]
+        assert len(before[0]["pair_ids"]) == 30
+        assert run_step(work, "judge").extra["calls"] == 0 and list_rows(work) == before
+        given = give(work, more)
+        assert run_step(given, "judge").extra["calls"] > 0
+        rows = list_rows(given)
+        kinds = [row["kind"] for row in rows]
+        assert kinds == ["gold", "rejudging", "gold", "retrieval", "rejudging"]
+        golden = [key for row in rows if row["kind"] == "gold" for key in row["pair_ids"]]
+        evidence = given.look().evidence
+        assert sorted(golden) == sorted(choose_gold(evidence, recipe.seed))
+        every = [key for row in rows for key in row["pair_ids"]]
+        assert len(every) == len(set(every)) and "the calls are spent" not in {
+            row["ended"] for row in rows[2:]
+        }
+        assert run_step(given, "judge").extra["calls"] == 0 and list_rows(given) == rows
+
+
+def test_calls_that_do_not_reach_for_enough_gold_are_not_spent(tmp_path: Path, stub: Stub) -> None:
+    asked = stub.stats()["requests"]
+    recipe = make_loop_recipe(tmp_path, stub.url, loop={"calls": 39})
+    with open_loop(tmp_path, recipe) as work:
+        with pytest.raises(TooFewCalls, match=r"reach for 19 .* takes 40 calls: raise loop\.calls"):
+            run_step(work, "judge")
+        assert stub.stats()["requests"] == asked and list_rows(work) == []
+        assert run_step(give(work, 40), "judge").extra["calls"] == 40
+
+
+def test_gold_that_mending_left_too_few_calls_for_is_heard_first_when_there_are_more(
+    tmp_path: Path,
+) -> None:
+    with run_stub(judges=True, wrong_format_rate=0.4) as odd:
+        recipe = make_loop_recipe(tmp_path, odd.url, loop={"calls": 44, "iterations": 1})
+        with open_loop(tmp_path, recipe) as work:
+            for _ in range(2):
+                with pytest.raises(JudgeNotHeard, match=r"raise loop\.calls"):
+                    run_step(work, "judge")
+                assert odd.stats()["requests"] == 44
+            given = give(work, 5000)
+            run_step(given, "judge")
+            kinds = [row["kind"] for row in list_rows(given)]
+            assert kinds == ["gold", "gold", "retrieval", "rejudging"]
+            assert run_step(given, "judge").extra["calls"] == 0
 
 
 def test_failed_calls_of_iterations_that_are_done_are_made_again_on_demand(tmp_path: Path) -> None:
