@@ -50,6 +50,11 @@ def find_boxed(content: str) -> str | None:
     return None
 
 
+def is_answer(content: str, answer: str) -> bool:
+    """Whether a response is `answer` and nothing else, but for emphasis and a full stop."""
+    return bool(_trim(answer)) and _trim(content) == _trim(answer)
+
+
 def holds_answer(content: str, answer: str) -> bool:
     """Whether the words and numbers of `answer` stand in the response, whole and in a row,
     whatever the case, the punctuation and the form of a number (1,000.0 is 1000).

@@ -13,7 +13,7 @@ import resource
 import sys
 from typing import Any
 
-from annotators.answers import find_answer, holds_answer
+from annotators.answers import find_answer, holds_answer, is_answer
 
 MEMORY_BYTES = 4 * 2**30
 UNDECIDED = "holds the reference amid other text"
@@ -36,10 +36,12 @@ def score_item(item: dict[str, Any]) -> float:
         Exception: whatever a scorer raises.
     """
     entry = json.loads(item["entry"])
+    reference = entry.get("answer")
+    if reference is not None and is_answer(item["content"], str(reference)):
+        return 1.0  # whatever it says: an answer may be a sentence
     score = _score(item["verifier"], entry, item["content"])
     if score == 1.0:
         return score
-    reference = entry.get("answer")
     if reference is not None and holds_answer(item["content"], str(reference)):
         raise Undecided(UNDECIDED)
     return min(score, MOST_OF_A_MISS)

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 from engines.assets import assets_folder
 
-VERSION = 2
+VERSION = 3
 """Raised whenever a scorer may say something else of the same response: then all are scored anew,
 and what an older version said no longer counts.
 
 2: single lines are trimmed, and a response that holds the reference amid other text is unscored.
+3: a response that is the reference and nothing else is right, also where that is a sentence.
 """
 VERIFIERS, VERSION_MARK = "verifier:", f"@{VERSION}"
 ANNOTATOR = f"{VERIFIERS}{{}}{VERSION_MARK}"

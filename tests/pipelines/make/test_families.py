@@ -65,6 +65,13 @@ def test_the_reference_is_right_however_it_is_said_and_another_answer_is_wrong(
         assert 0.0 <= score(task, saying.format(wrong)) < 0.999
 
 
+@pytest.mark.parametrize("saying", SAYINGS)
+def test_an_answer_that_is_a_sentence_is_right(saying: str) -> None:
+    task = make_any("caesar_cipher", "hard", 94)
+    assert task.answer.startswith("THE BUSINESS OFFICE IS LOCATED")
+    assert score(task, saying.format(task.answer)) == 1.0
+
+
 @pytest.mark.parametrize("family", [*FAMILIES, "arithmetic"])
 def test_the_reference_amid_other_text_is_neither_right_nor_wrong(family: str) -> None:
     task = make_any(family, "medium", 1)
